@@ -1,0 +1,25 @@
+"""The whole installation, in order: `pyinfra inventory.py deploy.py`. Rerun for updates."""
+
+from roles.database import database
+from roles.docker import docker
+from roles.firewall import firewall
+from roles.hub import hub
+from roles.images import images
+from roles.network import network
+from roles.preflight import load_settings, preflight
+from roles.proxy import proxy
+from roles.secrets import secrets
+from roles.tls import tls
+
+settings = load_settings()
+
+preflight(settings)
+docker(settings)
+network(settings)
+firewall(settings)
+images(settings)
+secrets(settings)
+tls(settings)
+database(settings)
+proxy(settings)
+hub(settings)

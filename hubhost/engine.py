@@ -1,0 +1,60 @@
+"""Docker's configuration: what this project needs of it, merged into what is there."""
+
+from __future__ import annotations
+
+import json
+from ipaddress import IPv4Network
+from typing import Any
+
+DEFAULT_POOLS: tuple[tuple[IPv4Network, int], ...] = (
+    *((IPv4Network(f"172.{n}.0.0/16"), 16) for n in range(17, 32)),
+    (IPv4Network("192.168.0.0/16"), 20),
+)
+"""(base, prefix length) of the networks that Docker gives to others by default.
+
+Source: moby, libnetwork/ipamutils: localScopeDefaultNetworks.
+"""
+
+
+def address_pools(excluded: IPv4Network) -> list[dict[str, str | int]]:
+    """Docker's default address pools without those that overlap `excluded`."""
+    return [
+        {"base": str(pool), "size": size}
+        for pool, size in DEFAULT_POOLS
+        if not pool.overlaps(excluded)
+    ]
+
+
+def daemon_configuration(current: str, subnet: IPv4Network) -> str:
+    """The content of daemon.json: what is there, and what this project needs.
+
+    Sessions outlive a restart of the daemon (``live-restore``), logs are bounded, and no other
+    network gets `subnet`. Keys that the admin has set stay, except for live-restore.
+
+    Raises:
+        ValueError: `current` is not a JSON object.
+    """
+    present: dict[str, Any] = json.loads(current) if current.strip() else {}
+    if not isinstance(present, dict):
+        raise ValueError("not a JSON object")
+    merged = {
+        "log-opts": {"max-size": "10m", "max-file": "3"},
+        "default-address-pools": address_pools(subnet),
+        **present,
+        "live-restore": True,
+    }
+    if present == merged:
+        return current
+    return json.dumps(merged, indent=2, sort_keys=True) + "\n"
+
+
+def engine_packages(present: str, debian_version: str) -> tuple[str, ...]:
+    """Debian's packages of the engine; none where `present` names another's package, which stays.
+
+    Debian 13 has the client and BuildKit's plugin in packages of their own.
+    """
+    if present not in ("", "docker.io"):
+        return ()
+    if debian_version == "12":
+        return ("docker.io",)
+    return ("docker.io", "docker-cli", "docker-buildx")

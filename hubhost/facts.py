@@ -1,0 +1,371 @@
+"""Facts: what is on a host. Each is one round trip, changes nothing, and works on a bare host."""
+
+from __future__ import annotations
+
+import json
+from shlex import quote
+from typing import Any
+
+from pyinfra.api.facts import FactBase
+from typing_extensions import override
+
+from hubhost.hostfile import FileState
+from hubhost.images import NAME_LABEL, PREFIX, PresentImage
+from hubhost.isolation import JUMPS
+from hubhost.paths import DAEMON_JSON, SECRETS
+from hubhost.preflight import HostReport
+from hubhost.service import DIGEST_LABEL, ROLE_LABEL, ContainerState, Service
+
+ENGINE_PACKAGE = """
+for package in docker.io docker-ce; do
+  [ "$(dpkg-query -Wf '${Status}' $package 2>/dev/null)" = "install ok installed" ] \\
+    && echo "engine_package $package"
+done"""
+
+
+def _quoted(words: tuple[str, ...]) -> str:
+    return " ".join(map(quote, words))
+
+
+class Host(FactBase[HostReport]):
+    """All that preflight wants to know.
+
+    `images`: references that need not be fetched or built when they are there; `mirrors`:
+    (setting, host, port), tried only when something is missing.
+    """
+
+    default = HostReport
+
+    @override
+    def command(self, images: tuple[str, ...], mirrors: tuple[tuple[str, str, int], ...]) -> str:
+        tries = "".join(
+            f"timeout 10 bash -c ': > /dev/tcp/{host}/{port}' 2>/dev/null"
+            f" || echo unreachable {setting}\n"
+            for setting, host, port in mirrors
+        )
+        return f"""
+. /etc/os-release
+echo "os_id $ID"; echo "os_version ${{VERSION_ID:-}}"; echo "architecture $(uname -m)"
+echo "user_id $(id -u)"; echo "clock $(date +%s)"
+echo "memory_mb $(( $(sed -n 's/^MemTotal: *\\([0-9]*\\) kB/\\1/p' /proc/meminfo) / 1024 ))"
+[ -d /run/systemd/system ] && echo systemd yes
+for unit in systemd-timesyncd chrony chronyd ntpsec ntp openntpd; do
+  [ "$(systemctl is-active $unit 2>/dev/null)" = active ] && echo time_service active && break
+done
+docker_root=/var/lib/docker; [ -d "$docker_root" ] || docker_root=/var/lib
+echo "disk_mb $(df -Pm "$docker_root" | awk 'NR == 2 {{ print $4 }}')"
+echo "state_options $(findmnt -nro OPTIONS --target /var/lib)"
+ss -Hltnp 2>/dev/null | awk '{{ print "listen", $4, $6 }}'
+ip -4 -o route show 2>/dev/null | sed 's/^/route /'
+sed 's/^/daemon_json /' {quote(str(DAEMON_JSON))} 2>/dev/null
+[ -e /snap/bin/docker ] && echo engine_kind snap
+[ "$(dpkg-query -Wf '${{Status}}' podman-docker 2>/dev/null)" = "install ok installed" ] \\
+  && echo engine_kind podman
+{ENGINE_PACKAGE}
+missing=yes
+if command -v dockerd >/dev/null && docker version >/dev/null 2>&1; then
+  docker info --format 'engine {{{{.ServerVersion}}}}
+swarm {{{{.Swarm.LocalNodeState}}}}
+live_restore {{{{.LiveRestoreEnabled}}}}
+{{{{range .SecurityOptions}}}}{{{{println "security" .}}}}{{{{end}}}}' \\
+    | sed 's/^security .*rootless.*/engine_kind rootless/; /^security/d; /^$/d'
+  tr '\\0' ' ' < "/proc/$(cat /run/docker.pid 2>/dev/null || echo self)/cmdline" 2>/dev/null \\
+    | grep -q 'tcp://' && echo engine_kind tcp
+  docker buildx version >/dev/null 2>&1 && echo buildx yes
+  docker ps --format '{{{{.Names}}}} {{{{.Label "{ROLE_LABEL}"}}}}' \\
+    | awk 'NF == 1 {{ print "foreign", $1 }}'
+  docker ps -a --filter label={ROLE_LABEL}=service --format '{{{{.Names}}}}' | while read -r name; do
+    docker inspect -f '{{{{range .HostConfig.PortBindings}}}}{{{{range .}}}}{{{{println "our_port" \\
+.HostPort}}}}{{{{end}}}}{{{{end}}}}' "$name"
+  done
+  missing=
+  for image in {_quoted(images)}; do
+    docker image inspect "$image" >/dev/null 2>&1 || missing=yes
+  done
+fi
+if [ -n "$missing" ]; then :
+{tries}fi
+true
+"""
+
+    @override
+    def process(self, output: list[str]) -> HostReport:
+        return HostReport.parse(output)
+
+
+class Files(FactBase[dict[str, FileState]]):
+    """Content digest, mode and owner of each path that exists."""
+
+    default = dict
+
+    @override
+    def command(self, paths: tuple[str, ...]) -> str:
+        return f"""
+for path in {_quoted(paths)}; do
+  [ -f "$path" ] && echo "$(stat -c '%a %u %g' "$path") $(sha256sum < "$path" | cut -c1-64) $path"
+done
+true
+"""
+
+    @override
+    def process(self, output: list[str]) -> dict[str, FileState]:
+        found = {}
+        for line in output:
+            mode, owner, group, digest, path = line.split(" ", 4)
+            found[path] = FileState(digest, int(mode, 8), int(owner), int(group))
+        return found
+
+
+class Content(FactBase[str]):
+    """The text of a file, empty where there is none."""
+
+    default = str
+
+    @override
+    def command(self, path: str) -> str:
+        return f"cat {quote(path)} 2>/dev/null; true"
+
+    @override
+    def process(self, output: list[str]) -> str:
+        return "\n".join([*output, ""])
+
+
+class Engine(FactBase[tuple[str, str]]):
+    """The package that Docker comes from (empty: there is none), and the Debian version."""
+
+    @override
+    def command(self) -> str:
+        return f"""
+{ENGINE_PACKAGE}
+. /etc/os-release; echo "version ${{VERSION_ID:-}}"
+"""
+
+    @override
+    def process(self, output: list[str]) -> tuple[str, str]:
+        found = dict(line.split(" ", 1) for line in output)
+        return found.get("engine_package", ""), found["version"]
+
+
+class MissingPackages(FactBase[list[str]]):
+    """Which of some Debian packages are not installed."""
+
+    default = list
+
+    @override
+    def command(self, packages: tuple[str, ...]) -> str:
+        return f"""
+for package in {_quoted(packages)}; do
+  [ "$(dpkg-query -Wf '${{Status}}' "$package" 2>/dev/null)" = "install ok installed" ] \\
+    || echo "$package"
+done
+true
+"""
+
+    @override
+    def process(self, output: list[str]) -> list[str]:
+        return output
+
+
+class EngineIsStale(FactBase[bool]):
+    """Whether daemon.json is newer than the running engine, so that a restart is due."""
+
+    default = bool
+
+    @override
+    def requires_command(self) -> str:
+        return "dockerd"
+
+    @override
+    def command(self) -> str:
+        return f"""
+started=$(date -d "$(systemctl show -P ActiveEnterTimestamp docker)" +%s 2>/dev/null || echo 0)
+[ "$(stat -c %Y {quote(str(DAEMON_JSON))} 2>/dev/null || echo 0)" -gt "$started" ] && echo stale
+true
+"""
+
+    @override
+    def process(self, output: list[str]) -> bool:
+        return "stale" in output
+
+
+class DockerNetwork(FactBase[dict[str, Any] | None]):
+    """A Docker network as `docker network inspect` tells it, with the roles of what is attached."""
+
+    @override
+    def requires_command(self, network: str) -> str:
+        return "docker"
+
+    @override
+    def command(self, network: str) -> str:
+        return f"""
+docker network inspect {quote(network)} --format '{{{{json .}}}}' 2>/dev/null
+docker ps -a --filter network={quote(network)} \\
+  --format '{{{{.Names}}}} {{{{.Label "{ROLE_LABEL}"}}}}' 2>/dev/null
+true
+"""
+
+    @override
+    def process(self, output: list[str]) -> dict[str, Any] | None:
+        if not output or not output[0].startswith("{"):
+            return None
+        attached = dict(line.partition(" ")[::2] for line in output[1:])
+        return {**json.loads(output[0]), "attached": attached}
+
+
+class FirewallState(FactBase[dict[str, list[str]]]):
+    """Our chains as `iptables -S` prints them, and the first rule of each chain that jumps to ours."""
+
+    default = dict
+
+    @override
+    def requires_command(self, chains: tuple[str, ...]) -> str:
+        return "iptables"
+
+    @override
+    def command(self, chains: tuple[str, ...]) -> str:
+        first = "".join(
+            f"iptables -w -S {chain} 2>/dev/null | sed -n '2s/^/first /p'\n" for chain, _ in JUMPS
+        )
+        return f"""
+for chain in {_quoted(chains)}; do iptables -w -S "$chain" 2>/dev/null | sed 's/^/rule /'; done
+{first}echo "unit $(systemctl is-enabled integrable-jupyterhub-firewall 2>/dev/null)"
+echo "unit $(systemctl is-active integrable-jupyterhub-firewall 2>/dev/null)"
+true
+"""
+
+    @override
+    def process(self, output: list[str]) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for line in output:
+            key, _, value = line.partition(" ")
+            found.setdefault(key, []).append(value)
+        return found
+
+
+class ImagePresent(FactBase[bool]):
+    """Whether an image is on the host."""
+
+    default = bool
+
+    @override
+    def requires_command(self, reference: str) -> str:
+        return "docker"
+
+    @override
+    def command(self, reference: str) -> str:
+        return f"docker image inspect {quote(reference)} >/dev/null 2>&1 && echo present; true"
+
+    @override
+    def process(self, output: list[str]) -> bool:
+        return "present" in output
+
+
+class OurImages(FactBase[list[PresentImage]]):
+    """All tagged images that this project built, and whether a container uses them."""
+
+    default = list
+
+    @override
+    def requires_command(self) -> str:
+        return "docker"
+
+    @override
+    def command(self) -> str:
+        return f"""
+docker ps -a --format 'used {{{{.Image}}}}'
+docker image ls --filter label={NAME_LABEL} \\
+  --format 'image {{{{.Repository}}}}:{{{{.Tag}}}} {{{{.CreatedAt}}}}'
+"""
+
+    @override
+    def process(self, output: list[str]) -> list[PresentImage]:
+        used = {line.split(" ", 1)[1] for line in output if line.startswith("used ")}
+        images = []
+        for line in output:
+            kind, reference, created = line.split(" ", 2) if line.count(" ") > 1 else ("", "", "")
+            name, _, tag = reference.removeprefix(PREFIX).rpartition(":")
+            if kind == "image" and tag != "latest":
+                images.append(PresentImage(name, reference, created, reference in used))
+        return images
+
+
+class Secrets(FactBase[dict[str, str]]):
+    """Names of the secrets on the host, each with "MODE OWNER GROUP" — and, for the service
+    tokens, the services' names. Never a secret's content."""
+
+    default = dict
+
+    @override
+    def command(self) -> str:
+        return f"""
+cd {quote(str(SECRETS))} 2>/dev/null || exit 0
+echo ". $(stat -c '%a %u %g' .)"
+for file in *; do
+  [ -s "$file" ] && echo "$file $(stat -c '%a %u %g' "$file")"
+done
+[ -s service_tokens ] && echo "services $(tr ';' '\\n' < service_tokens | cut -d: -f1 | tr '\\n' ' ')"
+true
+"""
+
+    @override
+    def process(self, output: list[str]) -> dict[str, str]:
+        return {name: value.strip() for name, _, value in (line.partition(" ") for line in output)}
+
+
+class Certificate(FactBase[list[str]]):
+    """The host's certificate: "valid" if it is so for 30 more days and fits its key, then its names."""
+
+    default = list
+
+    @override
+    def requires_command(self, directory: str) -> str:
+        return "openssl"
+
+    @override
+    def command(self, directory: str) -> str:
+        return f"""
+cd {quote(directory)} 2>/dev/null || exit 0
+openssl x509 -in tls.crt -noout -checkend 2592000 >/dev/null 2>&1 \\
+  && [ "$(openssl x509 -in tls.crt -noout -pubkey)" = "$(openssl pkey -in tls.key -pubout)" ] \\
+  && echo valid
+openssl x509 -in tls.crt -noout -ext subjectAltName 2>/dev/null | sed -n '2s/^ *//p'
+stat -c '%a %u %g' tls.key 2>/dev/null
+true
+"""
+
+    @override
+    def process(self, output: list[str]) -> list[str]:
+        return output
+
+
+class Container(FactBase[ContainerState]):
+    """The state of a service's container, of its image, and of the files mounted into it."""
+
+    default = ContainerState
+
+    @override
+    def requires_command(self, service: Service) -> str:
+        return "docker"
+
+    @override
+    def command(self, service: Service) -> str:
+        inspect = (
+            '{"digest": {{json (index .Config.Labels "%s")}}, "running": {{.State.Running}}, '
+            '"health": {{if .State.Health}}{{json .State.Health.Status}}{{else}}""{{end}}}'
+        ) % DIGEST_LABEL
+        return f"""
+docker container inspect -f {quote(inspect)} {quote(service.name)} 2>/dev/null
+docker image inspect -f '{{"image_id": {{{{json .Id}}}}}}' {quote(service.image)} 2>/dev/null
+echo "{{\\"files_digest\\": \\"$(cat -- {_quoted(service.mounted_files)} /dev/null 2>/dev/null \\
+  | sha256sum | cut -c1-64)\\"}}"
+"""
+
+    @override
+    def process(self, output: list[str]) -> ContainerState:
+        found: dict[str, Any] = {}
+        for line in output:
+            if line.strip():  # `docker inspect` prints an empty line for what it does not find
+                found.update(json.loads(line))
+        if found.get("digest", "") is None:  # a container by that name that is not ours
+            found["digest"] = ""
+        return ContainerState(**found)

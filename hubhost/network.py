@@ -1,0 +1,90 @@
+"""The Docker network of services and sessions."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+from typing import Any
+
+from hubhost.service import ROLE_LABEL
+from hubhost.settings import Settings
+
+
+@dataclass(frozen=True)
+class Network:
+    """A bridge network whose dynamic addresses come from `session_range` only.
+
+    A session can so never hold a service's address, not even while that service is down. ICC is
+    off: what sessions reach is what the firewall accepts.
+    """
+
+    name: str
+    bridge: str
+    subnet: IPv4Network
+    gateway: IPv4Address
+    session_range: IPv4Network
+
+    @classmethod
+    def of(cls, settings: Settings) -> Network:
+        return cls(
+            settings.network_name,
+            settings.network_bridge,
+            settings.network_subnet,
+            settings.network_gateway,
+            settings.session_range,
+        )
+
+    @property
+    def bridge_options(self) -> dict[str, str]:
+        return {
+            "com.docker.network.bridge.name": self.bridge,
+            "com.docker.network.bridge.enable_icc": "false",
+        }
+
+    @property
+    def ipam(self) -> dict[str, str]:
+        return {
+            "Subnet": str(self.subnet),
+            "IPRange": str(self.session_range),
+            "Gateway": str(self.gateway),
+        }
+
+    def create_options(self) -> list[str]:
+        """Arguments for `docker network create`."""
+        options = ["--driver", "bridge", "--subnet", str(self.subnet)]
+        options += ["--ip-range", str(self.session_range), "--gateway", str(self.gateway)]
+        for key, value in self.bridge_options.items():
+            options += ["--opt", f"{key}={value}"]
+        return [*options, "--label", f"{ROLE_LABEL}=network", self.name]
+
+    def differences(self, state: dict[str, Any]) -> list[str]:
+        """What of `docker network inspect` is not as it should be, in words."""
+        config = (state.get("IPAM") or {}).get("Config") or [{}]
+        seen = {
+            "driver": state.get("Driver"),
+            "IPv6": state.get("EnableIPv6"),
+            **{key: config[0].get(key) for key in self.ipam},
+            **{key: (state.get("Options") or {}).get(key) for key in self.bridge_options},
+        }
+        wanted = {"driver": "bridge", "IPv6": False, **self.ipam, **self.bridge_options}
+        return [
+            f"{key} is {seen[key]}, not {value}"
+            for key, value in wanted.items()
+            if seen[key] != value
+        ]
+
+
+def rebuild(network: Network, state: dict[str, Any], wrong: list[str]) -> list[str]:
+    """Shell lines that remove a wrong network, or say why that is not possible."""
+    foreign = [name for name, role in state["attached"].items() if not role]
+    if foreign:
+        message = (
+            f"network_name: {network.name} exists and is wrong ({'; '.join(wrong)}), but"
+            f" {', '.join(foreign)} is attached to it; remove that container or choose another name"
+        )
+        return [f"echo {shlex.quote(message)} >&2", "exit 1"]
+    ours = shlex.join(state["attached"])
+    return [f"docker rm --force {ours}"] * bool(ours) + [
+        f"docker network rm {shlex.quote(network.name)}"
+    ]

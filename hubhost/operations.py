@@ -1,0 +1,254 @@
+"""Operations: each reads one fact and yields the least that makes the host as it should be."""
+
+from __future__ import annotations
+
+import base64
+import shlex
+from collections.abc import Generator
+from ipaddress import IPv4Network
+from typing import Any
+
+from pyinfra.api.command import StringCommand
+from pyinfra.api.operation import operation
+from pyinfra.context import host
+
+from hubhost import facts
+from hubhost.engine import daemon_configuration, engine_packages
+from hubhost.hostfile import SERVICES_GROUP, HostFile, outdated
+from hubhost.images import (
+    NAME_LABEL,
+    AnyImage,
+    BaseImage,
+    Image,
+    PresentImage,
+    build_files,
+    ca_certificates,
+    to_prune,
+)
+from hubhost.isolation import JUMPS, Policy, chains, listing
+from hubhost.network import Network, rebuild
+from hubhost.paths import DAEMON_JSON, DOCKER_SOCKET, SECRETS, STATE
+from hubhost.secrets import Secret, secrets_script
+from hubhost.service import Action, Service, plan
+from hubhost.settings import Settings
+
+Commands = Generator[StringCommand]
+
+# An earlier run that was killed may still be at it on the host: wait for it, don't work against it.
+APT = "apt-get -qy -o DPkg::Lock::Timeout=600"
+LOCKED = "exec 9>/run/lock/integrable-jupyterhub-{}; flock 9\n"
+
+
+def script(*lines: str, stdin: str | None = None) -> StringCommand:
+    """A shell script that stops at its first error."""
+    arguments: dict[str, Any] = {"_stdin": stdin} if stdin is not None else {}
+    return StringCommand("\n".join(["set -eu", *lines]), **arguments)
+
+
+@operation()
+def packages(packages: tuple[str, ...]) -> Commands:
+    """Install the Debian packages that are missing, without their recommendations."""
+    missing = host.get_fact(facts.MissingPackages, packages=packages)
+    if missing:
+        yield script(
+            "export DEBIAN_FRONTEND=noninteractive",
+            LOCKED.format("apt") + "dpkg --configure -a",
+            f"{APT} update || {{ sleep 2; {APT} update; }}",
+            f"{APT} install --no-install-recommends {shlex.join(missing)}",
+        )
+
+
+@operation()
+def engine(tools: tuple[str, ...]) -> Commands:
+    """Install Debian's engine, unless another is there, and `tools`."""
+    package, version = host.get_fact(facts.Engine)
+    yield from packages._inner((*engine_packages(package, version), *tools))
+
+
+@operation()
+def engine_configuration(subnet: IPv4Network) -> Commands:
+    """Merge what this project needs into daemon.json."""
+    current = host.get_fact(facts.Content, path=str(DAEMON_JSON))
+    wanted = HostFile(DAEMON_JSON, daemon_configuration(current, subnet))
+    if wanted.content != current:
+        yield write(wanted)
+
+
+def write(file: HostFile) -> StringCommand:
+    """Write a file in one step, readable by nobody else before its time.
+
+    The content goes through standard input: it is in no argument, no log and no --diff.
+    """
+    path, new = shlex.quote(str(file.path)), shlex.quote(f"{file.path}.new")
+    return script(
+        f"mkdir -p {shlex.quote(str(file.path.parent))}",
+        f"umask 077; base64 -d > {new}",
+        f"chown 0:{file.group} {new}; chmod {file.mode:o} {new}; mv {new} {path}",
+        stdin=base64.encodebytes(file.content.encode()).decode(),
+    )
+
+
+@operation()
+def file_tree(files: tuple[HostFile, ...]) -> Commands:
+    """Write the files that differ."""
+    present = host.get_fact(facts.Files, paths=tuple(str(file.path) for file in files))
+    yield from map(write, outdated(files, present))
+
+
+@operation()
+def fresh_engine() -> Commands:
+    """Restart the engine if its configuration is newer than it is; containers keep running."""
+    if host.get_fact(facts.EngineIsStale):
+        # live-restore is one of the keys that a reload takes up: so the restart ends no container.
+        yield script("systemctl reload docker", "systemctl restart docker")
+
+
+@operation()
+def docker_network(network: Network) -> Commands:
+    """Make the network, or make it anew when it is wrong and only ours are attached."""
+    state = host.get_fact(facts.DockerNetwork, network=network.name)
+    wrong = network.differences(state) if state else []
+    if state is None or wrong:
+        if state:
+            yield script(*rebuild(network, state, wrong))
+        yield StringCommand("docker network create", shlex.join(network.create_options()))
+
+
+@operation()
+def firewall(policy: Policy) -> Commands:
+    """Load our chains and their jumps if anything of them is missing, changed or out of place."""
+    state = host.get_fact(facts.FirewallState, chains=tuple(chains(policy)))
+    first = [f"-A {chain} -j {ours}" for chain, ours in JUMPS]
+    if state.get("unit") != ["enabled", "active"]:
+        yield script(
+            "systemctl daemon-reload", "systemctl enable --now integrable-jupyterhub-firewall"
+        )
+    elif state.get("rule") != listing(policy) or state.get("first") != first:
+        yield script("systemctl reload integrable-jupyterhub-firewall")
+
+
+@operation()
+def base_image(image: BaseImage, settings: Settings) -> Commands:
+    """Make the base image from Debian's archive."""
+    if host.get_fact(facts.ImagePresent, reference=image.reference):
+        return
+    made = shlex.join(image.mmdebstrap(settings.debian_mirror, settings.debian_security_mirror))
+    labels = f"--change 'LABEL {NAME_LABEL}={image.name}'"
+    yield script(
+        LOCKED.format("images"),
+        f"docker image inspect {image.reference} >/dev/null 2>&1 && exit 0",
+        # mmdebstrap needs a folder that is neither noexec nor nodev, which a hardened /tmp is.
+        f"rm -rf {STATE}/tmp; mkdir -p {STATE}/tmp; export TMPDIR={STATE}/tmp",
+        "trap 'rm -rf \"$TMPDIR\"' EXIT",
+        "cat /etc/ssl/certs/ca-certificates.crt - > $TMPDIR/ca.pem 2>/dev/null || true",
+        f"mmdebstrap --aptopt='Acquire::https::CAInfo \"'$TMPDIR'/ca.pem\"' {made}"
+        " > $TMPDIR/base.tar 2> $TMPDIR/log || { tail -n 30 $TMPDIR/log >&2; exit 1; }",
+        f"docker import {labels} --change 'CMD [\"bash\"]' $TMPDIR/base.tar {image.reference}",
+        stdin=ca_certificates(settings) or "\n",
+    )
+
+
+@operation()
+def built_image(image: Image, settings: Settings) -> Commands:
+    """Build an image from its folder; the context goes through standard input."""
+    if host.get_fact(facts.ImagePresent, reference=image.reference):
+        return
+    latest = f"{image.reference.rpartition(':')[0]}:latest"
+    yield script(
+        LOCKED.format("images"),
+        f"docker image inspect {image.reference} >/dev/null 2>&1 && exit 0",
+        "log=$(mktemp); trap 'rm -f \"$log\"' EXIT",
+        "base64 -d | DOCKER_BUILDKIT=1 docker build --progress plain --force-rm"
+        f" --build-arg BASE={shlex.quote(image.base)} --label {NAME_LABEL}={image.name}"
+        f" --tag {image.reference} --tag {latest} - > $log 2>&1"
+        " || { tail -n 40 $log >&2; exit 1; }",
+        stdin=base64.encodebytes(image.context(build_files(settings))).decode(),
+    )
+
+
+@operation()
+def pulled_image(reference: str) -> Commands:
+    """Have an image that others made: from the host, or else from its registry."""
+    if not host.get_fact(facts.ImagePresent, reference=reference):
+        quoted = shlex.quote(reference)
+        yield script(
+            f"docker pull {quoted} || {{ echo notebook_image: {quoted} is neither on the host nor"
+            " can it be pulled, build or load it on the host, or mend the name >&2; exit 1; }"
+        )
+
+
+@operation()
+def prune_images(images: tuple[AnyImage, ...]) -> Commands:
+    """Delete images of ours that are older than the previous one, and the builds' cache of a week."""
+    current = [image.reference for image in images]
+    present: list[PresentImage] = host.get_fact(facts.OurImages)
+    pruned = to_prune(present, current)
+    if pruned:
+        yield StringCommand("docker image rm", shlex.join(pruned))
+        yield StringCommand("docker builder prune --force --filter until=168h")
+
+
+@operation()
+def secrets(wanted: tuple[Secret, ...], services: tuple[str, ...]) -> Commands:
+    """Make the secrets that are missing, on the host itself, and a token for each service."""
+    state = host.get_fact(facts.Secrets)
+    expected = {".": "700 0 0"} | {s.name: f"{s.mode:o} 0 {s.group}" for s in wanted}
+    expected["services"] = " ".join(services)
+    if any(state.get(name) != value for name, value in expected.items()):
+        yield script(secrets_script(SECRETS, wanted, services))
+
+
+@operation()
+def self_signed_certificate(directory: str, names: tuple[str, ...]) -> Commands:
+    """Make a certificate for `names` (``DNS:…``, ``IP:…``), or a new one before it expires."""
+    state = host.get_fact(facts.Certificate, directory=directory)
+    shown = ", ".join(name.replace("IP:", "IP Address:") for name in names)
+    if state == ["valid", shown, f"640 0 {SERVICES_GROUP}"]:
+        return
+    common_name = names[0].partition(":")[2]
+    yield script(
+        f"mkdir -p {directory}; cd {directory}; umask 077",
+        "openssl req -x509 -newkey rsa:3072 -sha256 -days 825 -nodes -keyout tls.key.new"
+        f" -out tls.crt.new -subj '/CN={common_name}' -addext subjectAltName={','.join(names)}"
+        " -addext basicConstraints=critical,CA:TRUE 2>/dev/null",
+        f"chown 0:{SERVICES_GROUP} tls.key.new; chmod 640 tls.key.new; chmod 644 tls.crt.new",
+        "mv tls.key.new tls.key; mv tls.crt.new tls.crt",
+    )
+
+
+@operation()
+def container(service: Service) -> Commands:
+    """Have the service's container run as specified, and wait until it serves."""
+    state = host.get_fact(facts.Container, service=service)
+    action = plan(service, state)
+    if action is Action.NOTHING:
+        host.noop(f"{service.name} {action.value}")
+        return
+    name = shlex.quote(service.name)
+    if action is Action.REPLACE:
+        yield StringCommand(f"docker container stop --time {service.stop_timeout} {name}")
+        yield StringCommand(f"docker container rm --force {name}")
+    if action in (Action.CREATE, Action.REPLACE):
+        options = shlex.join(
+            service.create_options(service.digest(state.image_id, state.files_digest))
+        )
+        if service.docker_socket:
+            options += f" --volume {DOCKER_SOCKET}:{service.docker_socket}"
+            options += f' --group-add "$(stat -Lc %g {DOCKER_SOCKET})"'
+        yield StringCommand(
+            "docker container create", options, shlex.join([service.image, *service.command])
+        )
+    verb = "restart" if action is Action.RESTART else "start"
+    yield StringCommand(f"docker container {verb} {name} >/dev/null")
+    # Not Docker's own health: its first probe comes late, and engines before 25 have no way to
+    # ask more often at the start only.
+    yield script(
+        f"end=$(( $(date +%s) + {service.start_timeout} ))",
+        f"until docker exec {name} {shlex.join(service.health)} >/dev/null 2>&1; do",
+        f'  if [ "$(date +%s)" -ge $end ] || [ "$(docker inspect -f "{{{{.RestartCount}}}}" {name})" -ge 3 ]',
+        f"  then docker logs --tail 20 {name} >&2 2>&1 || true",
+        f"    echo '{service.name}: did not become healthy, its last lines are above;"
+        f" `docker logs {service.name}` on the host has all' >&2; exit 1",
+        "  fi; sleep 0.2",
+        "done",
+    )

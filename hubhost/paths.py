@@ -1,0 +1,11 @@
+"""Where things lie on a host: each path has its one home here."""
+
+from pathlib import PurePosixPath
+
+ETC = PurePosixPath("/etc/integrable-jupyterhub")
+SECRETS = ETC / "secrets"
+TLS = ETC / "tls"
+FIREWALL = ETC / "firewall"
+STATE = PurePosixPath("/var/lib/integrable-jupyterhub")
+DOCKER_SOCKET = PurePosixPath("/var/run/docker.sock")
+DAEMON_JSON = PurePosixPath("/etc/docker/daemon.json")

@@ -1,0 +1,150 @@
+"""A service container: what it should be, and what to do when it is not."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from enum import Enum
+from ipaddress import IPv4Address
+from pathlib import PurePosixPath
+
+ROLE_LABEL = "integrable-jupyterhub.role"
+"""On everything of ours in Docker; its value says what it is (``service``, ``session`` …)."""
+
+DIGEST_LABEL = "integrable-jupyterhub.digest"
+"""Digest of all that a container was made from: its spec, its image and its mounted files."""
+
+
+@dataclass(frozen=True)
+class Mount:
+    """A file or folder of the host (absolute path) or a named volume, seen in the container."""
+
+    source: str
+    target: str
+    read_only: bool = True
+
+    @property
+    def is_file_of_ours(self) -> bool:
+        """Whether its content belongs to the container's digest: files do, sockets and data not."""
+        return self.source.startswith("/") and self.read_only
+
+    def __str__(self) -> str:
+        return f"{self.source}:{self.target}{':ro' if self.read_only else ''}"
+
+
+@dataclass(frozen=True)
+class PublishedPort:
+    """A port of the container, reachable at a host's address."""
+
+    address: IPv4Address
+    host_port: int
+    container_port: int
+
+    def __str__(self) -> str:
+        return f"{self.address}:{self.host_port}:{self.container_port}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """A long-running container with a static address on the network.
+
+    `health` is a command for `docker exec` that succeeds once the service serves; it is also the
+    container's health check. `tmpfs` maps paths to mount options. Memory is in MB, times are in
+    seconds. Every service runs as a fixed user without capabilities on a read-only root.
+    """
+
+    name: str
+    image: str
+    network: str
+    ip: IPv4Address
+    user: int
+    group: int
+    memory_mb: int
+    health: tuple[str, ...]
+    command: tuple[str, ...] = ()
+    environment: tuple[tuple[str, str], ...] = ()
+    mounts: tuple[Mount, ...] = ()
+    tmpfs: tuple[tuple[str, str], ...] = ()
+    ports: tuple[PublishedPort, ...] = ()
+    extra_hosts: tuple[tuple[str, IPv4Address], ...] = ()
+    docker_socket: PurePosixPath | None = None
+    start_timeout: int = 90
+    stop_timeout: int = 30
+
+    @property
+    def mounted_files(self) -> tuple[str, ...]:
+        """Paths on the host whose content is part of the digest."""
+        return tuple(mount.source for mount in self.mounts if mount.is_file_of_ours)
+
+    def digest(self, image_id: str, files_digest: str) -> str:
+        """Digest of the spec, the image's id and the content of the mounted files."""
+        spec = json.dumps([asdict(self), image_id, files_digest], sort_keys=True, default=str)
+        return hashlib.sha256(spec.encode()).hexdigest()[:16]
+
+    def create_options(self, digest: str) -> list[str]:
+        """Arguments for `docker container create`, unquoted, except for the Docker socket."""
+        options = ["--name", self.name, "--hostname", self.name, "--network", self.network]
+        options += ["--ip", str(self.ip), "--user", f"{self.user}:{self.group}"]
+        options += ["--restart", "unless-stopped", "--read-only", "--cap-drop", "ALL"]
+        options += ["--security-opt", "no-new-privileges", "--pids-limit", "512"]
+        options += ["--memory", f"{self.memory_mb}m", "--memory-swap", f"{self.memory_mb}m"]
+        options += ["--stop-timeout", str(self.stop_timeout)]
+        options += ["--label", f"{ROLE_LABEL}=service", "--label", f"{DIGEST_LABEL}={digest}"]
+        for path, mount_options in self.tmpfs:
+            options += ["--tmpfs", f"{path}:{mount_options}"]
+        for mount in self.mounts:
+            options += ["--volume", str(mount)]
+        for port in self.ports:
+            options += ["--publish", str(port)]
+        for name, address in self.extra_hosts:
+            options += ["--add-host", f"{name}:{address}"]
+        for key, value in self.environment:
+            options += ["--env", f"{key}={value}"]
+        options += ["--health-cmd", _shell(self.health), "--health-interval", "30s"]
+        options += ["--health-timeout", "10s", "--health-start-period", f"{self.start_timeout}s"]
+        return [*options]
+
+
+def _shell(command: tuple[str, ...]) -> str:
+    import shlex
+
+    return shlex.join(command)
+
+
+class Action(Enum):
+    """What a container needs."""
+
+    NOTHING = "is as it should be"
+    CREATE = "does not exist"
+    REPLACE = "is not as it should be"
+    START = "is not running"
+    RESTART = "is unhealthy"
+
+
+@dataclass(frozen=True)
+class ContainerState:
+    """What Docker says of a container by the service's name, and of what it should be made of.
+
+    `digest`, `running` and `health` are None where there is no such container. `health` is
+    Docker's word: ``starting``, ``healthy`` or ``unhealthy``.
+    """
+
+    image_id: str = ""
+    files_digest: str = ""
+    digest: str | None = None
+    running: bool | None = None
+    health: str | None = None
+
+
+def plan(service: Service, state: ContainerState) -> Action:
+    """The least that makes the container what it should be."""
+    if state.digest is None:
+        return Action.CREATE
+    if state.digest != service.digest(state.image_id, state.files_digest):
+        return Action.REPLACE
+    if not state.running:
+        return Action.START
+    if state.health == "unhealthy":
+        return Action.RESTART
+    return Action.NOTHING

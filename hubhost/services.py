@@ -1,0 +1,150 @@
+"""The three services: what each container is made of. Names and ports as in the reference's table."""
+
+from __future__ import annotations
+
+import json
+
+from hubhost.hostfile import SERVICES_GROUP, HostFile
+from hubhost.images import ImageSet, notebook_reference
+from hubhost.isolation import DATABASE_PORT, HUB_PORT, PROXY_API_PORT, PROXY_PORT
+from hubhost.paths import DOCKER_SOCKET, ETC, SECRETS, TLS
+from hubhost.service import Mount, PublishedPort, Service
+from hubhost.settings import Settings
+from hubhost.tls import PROXY_NAME
+
+HUB_NAME = "jupyterhub_hub"
+DATABASE_NAME = "jupyterhub_db"
+HUB_CONFIG = ETC / "hub" / "config.json"
+DATABASE_VOLUME = "jupyterhub_db"
+SESSION_PREFIX = "jupyterhub_session-"
+HUB_USER, DATABASE_USER, PROXY_USER = 65602, 65603, 65604
+
+
+def _secret(name: str) -> Mount:
+    return Mount(str(SECRETS / name), f"/run/secrets/{name}")
+
+
+def database(settings: Settings) -> Service:
+    """Postgres: what the hub knows of users, servers and tokens."""
+    ports: tuple[PublishedPort, ...] = ()
+    if settings.publish_database:
+        ports = (PublishedPort(settings.publish_database, DATABASE_PORT, DATABASE_PORT),)
+    return Service(
+        name=DATABASE_NAME,
+        image=ImageSet.of(settings).reference("database"),
+        network=settings.network_name,
+        ip=settings.database_ip,
+        user=DATABASE_USER,
+        group=SERVICES_GROUP,
+        memory_mb=settings.database_memory_mb,
+        environment=(
+            ("POSTGRES_DB", settings.database_name),
+            ("POSTGRES_USER", settings.database_user),
+        ),
+        mounts=(
+            Mount(DATABASE_VOLUME, "/var/lib/postgresql/data", read_only=False),
+            _secret("database_password"),
+        ),
+        tmpfs=(("/tmp", "size=64m,mode=1777"), ("/run/postgresql", "mode=1777")),  # noqa: S108
+        ports=ports,
+        health=("pg_isready", "-q", "-h", "127.0.0.1"),
+    )
+
+
+def proxy(settings: Settings) -> Service:
+    """The only door to the outside: TLS in, routes from the hub."""
+    ports = [PublishedPort(settings.public_bind, settings.public_port, PROXY_PORT)]
+    if settings.publish_proxy_api:
+        ports.append(PublishedPort(settings.publish_proxy_api, PROXY_API_PORT, PROXY_API_PORT))
+    return Service(
+        name=PROXY_NAME,
+        image=ImageSet.of(settings).reference("proxy"),
+        network=settings.network_name,
+        ip=settings.proxy_ip,
+        user=PROXY_USER,
+        group=SERVICES_GROUP,
+        memory_mb=settings.proxy_memory_mb,
+        command=(
+            *("--ip", "0.0.0.0", "--port", str(PROXY_PORT)),  # noqa: S104  (in the container)
+            *("--api-ip", "0.0.0.0", "--api-port", str(PROXY_API_PORT)),  # noqa: S104
+            *("--ssl-key", "/run/secrets/tls.key", "--ssl-cert", "/etc/proxy/tls.crt"),
+            *("--log-level", "debug" if settings.debug else "info"),
+        ),
+        mounts=(
+            _secret("proxy_token"),
+            Mount(str(TLS / "tls.key"), "/run/secrets/tls.key"),
+            Mount(str(TLS / "tls.crt"), "/etc/proxy/tls.crt"),
+        ),
+        tmpfs=(("/tmp", "size=16m,mode=1777"),),  # noqa: S108
+        ports=tuple(ports),
+        health=("node", "/opt/proxy/health.js"),
+    )
+
+
+def hub(settings: Settings) -> Service:
+    """JupyterHub: users, tokens, and the sessions' containers."""
+    ports: tuple[PublishedPort, ...] = ()
+    if settings.publish_hub:
+        ports = (PublishedPort(settings.publish_hub, HUB_PORT, HUB_PORT),)
+    names = (
+        "database_password",
+        "proxy_token",
+        "cookie_secret",
+        "service_tokens",
+        "culler_token",
+        "routes_token",
+    )
+    return Service(
+        name=HUB_NAME,
+        image=ImageSet.of(settings).reference("hub"),
+        network=settings.network_name,
+        ip=settings.hub_ip,
+        user=HUB_USER,
+        group=SERVICES_GROUP,
+        memory_mb=settings.hub_memory_mb,
+        mounts=(
+            Mount(str(HUB_CONFIG), "/etc/jupyterhub/config.json"),
+            *(_secret(name) for name in names),
+        ),
+        tmpfs=(("/tmp", "size=64m,mode=1777"),),  # noqa: S108
+        ports=ports,
+        docker_socket=DOCKER_SOCKET,
+        health=("python", "-m", "integrable_jupyterhub", "health"),
+        start_timeout=120,
+    )
+
+
+def hub_files(settings: Settings) -> tuple[HostFile, ...]:
+    """The hub's configuration, as the package in its image reads it."""
+    config = {
+        "public_url": settings.public_url,
+        "base_url": settings.base_url,
+        "hub_ip": str(settings.hub_ip),
+        "hub_port": HUB_PORT,
+        "proxy_api_url": f"http://{settings.proxy_ip}:{PROXY_API_PORT}",
+        "database": {
+            "host": str(settings.database_ip),
+            "port": DATABASE_PORT,
+            "name": settings.database_name,
+            "user": settings.database_user,
+        },
+        "access_control_origins": list(settings.access_control_origins),
+        "debug": settings.debug,
+        "session": {
+            "image": notebook_reference(settings),
+            "network": settings.network_name,
+            "name_prefix": SESSION_PREFIX,
+            "memory_mb": settings.session_memory_mb,
+            "home_mb": settings.session_home_mb,
+            "cpus": settings.session_cpus,
+            "pids": settings.session_pids,
+            "start_timeout_seconds": settings.session_start_timeout_seconds,
+        },
+        "cull": {
+            "idle_seconds": settings.cull_idle_seconds,
+            "max_age_seconds": settings.cull_max_age_seconds,
+            "every_seconds": 60,
+        },
+        "activity_seconds": settings.activity_seconds,
+    }
+    return (HostFile(HUB_CONFIG, json.dumps(config, indent=2) + "\n"),)

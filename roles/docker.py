@@ -1,0 +1,19 @@
+"""The container engine: Debian's, or the one that is there."""
+
+from pyinfra.operations import systemd
+
+from hubhost.operations import engine, engine_configuration, fresh_engine
+from hubhost.settings import Settings
+from roles import deploy
+
+
+@deploy("Docker")
+def docker(settings: Settings) -> None:
+    """Configured before it is installed, so that its first start is already the right one."""
+    engine_configuration(name="Configure Docker", subnet=settings.network_subnet)
+    engine(
+        name="Install Docker and the tools that build images",
+        tools=("ca-certificates", "iptables", "mmdebstrap", "openssl"),
+    )
+    systemd.service(name="Start Docker", service="docker", running=True, enabled=True)
+    fresh_engine(name="Restart Docker if its configuration changed")

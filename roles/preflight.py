@@ -1,0 +1,42 @@
+"""Look before anything is touched: all problems at once, one line each."""
+
+import time
+from pathlib import Path
+
+from pyinfra import logger
+from pyinfra.api.exceptions import DeployError
+from pyinfra.context import host, inventory
+
+from hubhost import facts
+from hubhost.errors import Problems
+from hubhost.images import ImageSet, mirrors
+from hubhost.preflight import problems, warnings
+from hubhost.settings import Settings, load, unknown_groups
+from hubhost.tls import given_files
+from roles import deploy
+
+GROUP_DATA = Path(__file__).parents[1] / "group_data"
+
+
+def load_settings() -> Settings:
+    """The settings of this host, or one line for each that is wrong."""
+    try:
+        groups = {"all", *(name for name, hosts in inventory.groups.items() if hosts)}
+        if found := unknown_groups(GROUP_DATA, groups):
+            raise Problems(found)
+        values = load(host.data.dict())  # type: ignore[no-untyped-call]
+        given_files(values)
+    except Problems as error:
+        raise DeployError(str(error)) from None
+    return values
+
+
+@deploy("Preflight")
+def preflight(settings: Settings) -> None:
+    """Refuse a host that can't become a hub."""
+    images = tuple(image.reference for image in ImageSet.of(settings).all)
+    report = host.get_fact(facts.Host, images=images, mirrors=mirrors(settings))
+    if found := problems(settings, report, int(time.time())):
+        raise DeployError("\n".join(map(str, found)))
+    for warning in warnings(report):
+        logger.warning("%s: %s", host.name, warning)
