@@ -7,7 +7,7 @@ from paramiko import Transport
 
 
 def low_latency(sock: Any, *args: Any, **kwargs: Any) -> Transport:
-    """paramiko's transport_factory, with TCP_NODELAY: 8 ms a command instead of 50.
+    """Paramiko's transport_factory, with TCP_NODELAY: 8 ms a command instead of 50.
 
     Give it to a host as `ssh_paramiko_connect_kwargs={"transport_factory": low_latency}`.
     """

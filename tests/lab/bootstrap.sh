@@ -32,6 +32,6 @@ started=$(date +%s)
 echo "Making .venv from $file" >&2
 rm -f .venv/.from-*
 "$python" -m venv --clear .venv
-.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes -r "$file"
+.venv/bin/python -m pip install -qq --disable-pip-version-check --no-input --require-hashes -r "$file"
 stamp "$lock" >".venv/.from-$lock"
 echo "Made .venv in $(($(date +%s) - started)) s" >&2

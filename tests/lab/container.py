@@ -1,4 +1,4 @@
-"""The default driver: a lab host as a system container, with systemd, sshd and its own Docker inside.
+"""The default driver: a lab as a system container, with systemd, sshd and its own Docker inside.
 
 A driver makes, starts and removes a machine that answers SSH, and says on which local ports; keys,
 names and records are the business of labs.py, so a virtual machine can take this module's place.
@@ -39,9 +39,17 @@ class Machine:
 
 def machines() -> list[Machine]:
     """All lab containers on this engine, of every clone of this repository."""
-    fields = ["{{.Names}}", *(f'{{{{.Label "{LABEL}.{key}"}}}}' for key in ("name", "root", "debian", "identity"))]
+    fields = [
+        "{{.Names}}",
+        *(f'{{{{.Label "{LABEL}.{key}"}}}}' for key in ("name", "root", "debian", "identity")),
+    ]
     lines = engine.docker(
-        "ps", "--all", "--filter", f"label={LABEL}.name", "--format", "\t".join([*fields, "{{.State}}"])
+        "ps",
+        "--all",
+        "--filter",
+        f"label={LABEL}.name",
+        "--format",
+        "\t".join([*fields, "{{.State}}"]),
     ).splitlines()
     return [
         Machine(container, name, root, int(debian), identity, state == "running")
@@ -50,7 +58,7 @@ def machines() -> list[Machine]:
 
 
 def create(machine: Machine, files: dict[str, bytes]) -> None:
-    """Make the container (not started), with *files* (absolute path → content, 0600, root) in it."""
+    """Make the container (not started) with *files* in it: path → content, root's, 0600."""
     tag = image.ensure(machine.debian)
     network()
     labels = [
@@ -61,10 +69,11 @@ def create(machine: Machine, files: dict[str, bytes]) -> None:
     volume = f"{machine.container}-docker"
     engine.docker("volume", "create", *labels, volume)
     engine.docker(
-        "create", "--name", machine.container, "--hostname", machine.name, "--network", NETWORK, *labels,
+        "create", "--name", machine.container, "--hostname", machine.name, *labels,
+        "--network", NETWORK,
         *machine_flags(
             bounding=Path("/proc/self/status").read_text(),
-            apparmor=Path("/sys/module/apparmor/parameters/enabled").exists(),
+            apparmor=_apparmor(),
             cgroup_v2=_cgroup_v2(),
         ),
         "--tmpfs", "/run", "--tmpfs", "/run/lock", "--tmpfs", "/tmp:exec",
@@ -79,8 +88,8 @@ def create(machine: Machine, files: dict[str, bytes]) -> None:
 def machine_flags(*, bounding: str, apparmor: bool, cgroup_v2: bool) -> list[str]:
     """What lets a container act as a machine, without --privileged.
 
-    *bounding* is the text of /proc/self/status: --privileged, and cap-add=ALL too, fail on a machine
-    where CAP_SYS_RESOURCE is missing, so it is dropped there and only there.
+    *bounding* is the text of /proc/self/status: --privileged, and --cap-add=ALL too, fail where
+    CAP_SYS_RESOURCE is missing, so it is dropped there and only there.
     """
     flags = ["--cap-add=ALL"]
     found = re.search(r"^CapBnd:\s*([0-9a-f]+)$", bounding, re.MULTILINE)
@@ -100,7 +109,7 @@ def init_arguments(*, cgroup_v2: bool) -> list[str]:
 
 
 def start(container: str) -> tuple[int, int]:
-    """Start the container if need be, wait for systemd, and return its local ports for 22 and 8000."""
+    """Start it if need be, wait for systemd, and return its local ports for 22 and 8000."""
     engine.docker("start", container)
     state = ""
 
@@ -110,7 +119,9 @@ def start(container: str) -> tuple[int, int]:
         return state in ("running", "degraded")
 
     if not engine.until(is_up, SYSTEMD_START_S):
-        raise LabError(f"systemd in {container} is {state or 'silent'}; see: docker logs {container}")
+        raise LabError(
+            f"systemd in {container} is {state or 'silent'}; see: docker logs {container}"
+        )
     return _port(container, 22), _port(container, 8000)
 
 
@@ -149,7 +160,9 @@ def free_subnet(routes: str) -> IPv4Network:
     for subnet in SUBNETS:
         if not any(subnet.overlaps(other) for other in taken if other.prefixlen):
             return subnet
-    raise LabError(f"the lab network needs one of {', '.join(map(str, SUBNETS))}; all are in use here")
+    raise LabError(
+        f"the lab network needs one of {', '.join(map(str, SUBNETS))}; all are in use here"
+    )
 
 
 def default_interface(routes: str) -> str | None:
@@ -177,6 +190,11 @@ def _port(container: str, inside: int) -> int:
 
 def _cgroup_v2() -> bool:
     return Path("/sys/fs/cgroup/cgroup.controllers").exists()
+
+
+def _apparmor() -> bool:
+    enabled = Path("/sys/module/apparmor/parameters/enabled")
+    return enabled.exists() and enabled.read_text().strip() == "Y"
 
 
 def _tar(files: dict[str, bytes]) -> bytes:

@@ -1,4 +1,4 @@
-"""The Docker engine of this machine: found, or installed and started, and stopped if it was ours."""
+"""This machine's Docker engine: found, or installed and started; stopped again if it was ours."""
 
 import os
 import shutil
@@ -61,7 +61,7 @@ def until(condition: Callable[[], bool], seconds: float) -> bool:
 
 
 def docker(*arguments: str, stdin: bytes | None = None, check: bool = True) -> str:
-    """Run the docker client and return what it printed. LabError with Docker's own line if it fails."""
+    """Run the docker client and return what it printed. LabError with its last line if it fails."""
     done = subprocess.run(
         [*_client(), *arguments],
         input=b"" if stdin is None else stdin,
@@ -77,7 +77,9 @@ def docker(*arguments: str, stdin: bytes | None = None, check: bool = True) -> s
 def import_image(pack: list[str], *import_arguments: str) -> None:
     """`sudo PACK | docker import IMPORT_ARGUMENTS`: the tar a program prints becomes an image."""
     if sudo():
-        subprocess.run(["sudo", "-v"], check=False)  # asks while it may: not from the background below
+        subprocess.run(
+            ["sudo", "-v"], check=False
+        )  # asks while it may: not from the background below
     # A process group of its own: mmdebstrap, when it fails, ends its whole group, make included.
     packing = subprocess.Popen(
         [*sudo(), *pack], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, process_group=0
@@ -135,7 +137,7 @@ def ensure() -> None:
             apt_install("docker-cli")
         _client.cache_clear()
         if not _systemd():
-            # Where the package's init script started one, ours takes its place: it can be stopped again.
+            # An engine started by the package's init script makes way for ours, which we can stop.
             subprocess.run(
                 [*sudo(), "sh", "-c", "service docker stop"], capture_output=True, check=False
             )

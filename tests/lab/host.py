@@ -68,7 +68,7 @@ class Host:
         check: bool = True,
         timeout: float | None = None,
     ) -> subprocess.CompletedProcess[bytes]:
-        """Run one command as root, its arguments intact; LabError unless it exits 0 (or check=False)."""
+        """Run one command as root, arguments intact; LabError if it fails, unless check=False."""
         done = subprocess.run(
             ssh_command(self.ssh_config, command),
             input=b"" if stdin is None else stdin,
@@ -90,9 +90,12 @@ class Host:
     def write(self) -> None:
         """Put down host.json, known_hosts' address and ssh_config, for everyone else to read."""
         host_key = (self.folder / "host_key.pub").read_text().split()
-        _put(Path(self.ssh.known_hosts), f"[{self.ssh.host}]:{self.ssh.port} {' '.join(host_key[:2])}\n")
-        _put(self.ssh_config, ssh_config(self.ssh))
-        _put(self.folder / "host.json", json.dumps(asdict(self), indent=2) + "\n")
+        put(
+            Path(self.ssh.known_hosts),
+            f"[{self.ssh.host}]:{self.ssh.port} {' '.join(host_key[:2])}\n",
+        )
+        put(self.ssh_config, ssh_config(self.ssh))
+        put(self.folder / "host.json", json.dumps(asdict(self), indent=2) + "\n")
 
     @staticmethod
     def read(name: str) -> "Host":
@@ -110,6 +113,11 @@ class Host:
 def making(name: str) -> str:
     """The command that makes the lab *name*, for error lines."""
     return "make demo" if name == "demo" else f"python -m tests.lab up {name}"
+
+
+def removing(name: str) -> str:
+    """The command that removes the lab *name*, for error lines."""
+    return "make demo-down" if name == "demo" else f"python -m tests.lab down {name}"
 
 
 def ssh_config(ssh: Ssh) -> str:
@@ -136,11 +144,13 @@ def ssh_command(config: Path, command: tuple[str, ...], *options: str) -> list[s
 
 
 def copy_images(source: Host, target: Host, *images: str) -> None:
-    """Hand Docker images built in one lab to another: `docker save | docker load` through both SSHs."""
+    """Hand Docker images from one lab to another: `docker save | docker load` through both SSHs."""
     save = ssh_command(source.ssh_config, ("docker", "save", *images))
     load = ssh_command(target.ssh_config, ("docker", "load", "--quiet"))
     with subprocess.Popen(save, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as saving:
-        loading = subprocess.Popen(load, stdin=saving.stdout, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        loading = subprocess.Popen(
+            load, stdin=saving.stdout, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
         assert saving.stdout
         saving.stdout.close()  # now a `docker load` that dies ends `docker save` too
         told = loading.communicate()[1].decode(errors="replace").strip()
@@ -151,7 +161,7 @@ def copy_images(source: Host, target: Host, *images: str) -> None:
         )
 
 
-def _put(path: Path, text: str) -> None:
+def put(path: Path, text: str) -> None:
     """Write *path* whole or not at all, readable by its owner only."""
     new = path.with_name(path.name + ".new")
     new.unlink(missing_ok=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.lab import container, engine, image
 from tests.lab.container import Machine
 from tests.lab.errors import LabError
-from tests.lab.host import LABS, ROOT, Host, Ssh, folder, making, ssh_command
+from tests.lab.host import LABS, ROOT, Host, Ssh, folder, making, removing, ssh_command
 
 DEFAULT_DEBIAN = 13
 SSH_START_S = 60
@@ -24,10 +24,10 @@ EXTRA_CA_FOLDER = Path("/usr/local/share/ca-certificates")
 
 @contextmanager
 def lab(name: str | None = None, *, debian: int | None = None) -> Iterator[Host]:
-    """A lab for the length of a `with` block: `with lab("test-reboot", debian=12) as host:`.
+    """Keep a lab for the length of a `with` block.
 
-    Without *name* one is made up. The lab dies with this process: if that is killed, the next `up`
-    removes what it left.
+    Without *name* (test-…) one is made up; *debian*: 12 or 13. The lab dies with this process:
+    if that is killed, the next `up` removes what it left.
     """
     name = name or f"test-{secrets.token_hex(4)}"
     try:
@@ -37,7 +37,7 @@ def lab(name: str | None = None, *, debian: int | None = None) -> Iterator[Host]
 
 
 def up(name: str, *, debian: int | None = None, owner: int | None = None) -> Host:
-    """Make the lab *name*, or take the one that is there: started if stopped, replaced if half made.
+    """Make the lab *name*, or take the one there is: started if stopped, replaced if half made.
 
     *debian*: 12 or 13; else LAB_DEBIAN, else that of the lab that is there, else 13.
     *owner*: the process without which the lab is stale.
@@ -56,7 +56,7 @@ def up(name: str, *, debian: int | None = None, owner: int | None = None) -> Hos
         if found and wish and found.debian != wish:
             raise LabError(
                 f"lab {name} is Debian {found.debian}, wanted {wish}; "
-                f"remove it first: {'make demo-down' if name == 'demo' else f'python -m tests.lab down {name}'}"
+                f"remove it first: {removing(name)}"
             )
         if found:
             machine = found
@@ -76,7 +76,7 @@ def restart(name: str) -> Host:
 
 
 def down(name: str) -> None:
-    """Remove the lab: container, volume, folder. Then a Docker that we started, if nobody needs it."""
+    """Remove the lab: container, volume, folder. At last a Docker of ours that nobody needs."""
     where = folder(name)
     with _lock():
         if where.exists() and engine.installed():
@@ -180,7 +180,7 @@ def _ready(machine: Machine, ports: tuple[int, int]) -> Host:
 
 
 def _remove_stale() -> None:
-    """Remove test labs whose owner is gone: of this clone, and of any whose folder is gone as well."""
+    """Remove test labs whose owner or whose folder is gone, of this clone and of others."""
     for machine in container.machines():
         if machine.name != "demo" and _stale(Path(machine.root) / ".lab" / machine.name):
             engine.say(f"removing {machine.name}, left over from a run that ended")
@@ -212,7 +212,11 @@ def _process(pid: int) -> dict[str, int | str] | None:
         start = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     except OSError:
         return None
-    return {"pid": pid, "start": start, "boot": Path("/proc/sys/kernel/random/boot_id").read_text().strip()}
+    return {
+        "pid": pid,
+        "start": start,
+        "boot": Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+    }
 
 
 @contextmanager

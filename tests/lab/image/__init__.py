@@ -19,9 +19,18 @@ _HOOKS = (
     'rm -f "$1"/etc/ssh/ssh_host_*',
     ': >"$1/etc/machine-id"',
     # udev belongs to the machine, not to a container that sees the machine's devices.
-    'for unit in systemd-udevd systemd-udev-trigger; do ln -sf /dev/null "$1/etc/systemd/system/$unit.service"; done',
+    'ln -s /dev/null "$1/etc/systemd/system/systemd-udevd.service"',
+    'ln -s /dev/null "$1/etc/systemd/system/systemd-udev-trigger.service"',
 )
-_PACKAGES = ("systemd-sysv", "dbus", "openssh-server", "iproute2", "ca-certificates", "kmod", "procps")
+_PACKAGES = (
+    "systemd-sysv",
+    "dbus",
+    "openssh-server",
+    "iproute2",
+    "ca-certificates",
+    "kmod",
+    "procps",
+)
 
 
 def _recipe(suite: str, output: str) -> list[str]:
@@ -64,8 +73,8 @@ def _of_suite(debian: int, name: str = "") -> set[str]:
     """Ids of the images of ours for this Debian, or of that name only."""
     return set(
         engine.docker(
-            "images", "--all", "--quiet", "--no-trunc", "--filter", f"label={LABEL}.debian={debian}",
-            *([name] if name else []),
+            "images", "--all", "--quiet", "--no-trunc",
+            "--filter", f"label={LABEL}.debian={debian}", *([name] if name else []),
         ).split()
     )  # fmt: skip
 

@@ -1,0 +1,77 @@
+# What a person types. `make` lists it.
+
+SHELL := /bin/bash -o pipefail
+PYTHON := .venv/bin/python
+PYINFRA := .venv/bin/pyinfra
+LAB ?= demo
+export LAB
+
+.DEFAULT_GOAL := help
+.PHONY: help demo demo-down deploy shell test test-unit test-mutations lint lock refresh-images \
+	env-import venv controller chromium
+.SILENT:
+
+help: ## List the verbs
+	awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# --- A hub to try ---------------------------------------------------------------------------
+demo: export LAB = demo
+demo: controller ## From nothing to a running hub on a throw-away host, and a cell executed in it
+	$(PYTHON) -m tests.lab up demo
+	$(PYINFRA) -y inventory.py deploy.py
+	$(PYTHON) -m tests.lab.demo
+
+demo-down: ## Remove the demo's host, its volumes, and a Docker engine started for it
+	python3 -m tests.lab down demo
+
+deploy: controller ## Deploy to the hosts of inventory.py (LAB=NAME: to that lab)
+	$(PYINFRA) -y inventory.py deploy.py
+
+shell: ## Open a root shell on the lab host (LAB=NAME: on that one)
+	python3 -m tests.lab shell $(LAB)
+
+env-import: controller ## Take over a .env of the reference configuration: make env-import FILE=.env
+	$(if $(FILE),,$(error which file? make env-import FILE=.env))
+	$(PYTHON) -m hubhost.env_import $(FILE)
+
+# --- Work on it -----------------------------------------------------------------------------
+test: lint chromium ## Everything, on a fresh lab host; never touches the demo
+	$(PYTHON) -m pytest $(wildcard tests/unit tests/lab tests/host tests/behaviour)
+
+test-unit: venv ## The tests that need no host; within a minute
+	$(PYTHON) -m pytest tests/unit
+
+test-mutations: venv ## Break lines on purpose: does a test notice? (a sample of the committed list)
+	$(PYTHON) -m tests.mutations
+
+lint: venv ## Style and types
+	$(PYTHON) -m ruff check
+	$(PYTHON) -m ruff format --check
+	$(PYTHON) -m mypy
+
+venv: ## Make .venv from the hashed lists (done by the other verbs as needed)
+	tests/lab/bootstrap.sh test
+
+controller:
+	tests/lab/bootstrap.sh controller
+
+chromium:
+	command -v chromium >/dev/null || tests/lab/apt-install chromium
+
+# --- Keep it current ------------------------------------------------------------------------
+# The locks hold no index addresses and no hashes of local wheels: nothing of the machine that
+# makes them. Python packages for 3.11 and later, whatever the machine has.
+UV_COMPILE = env -u PIP_FIND_LINKS -u PIP_EXTRA_INDEX_URL -u UV_FIND_LINKS -u UV_EXTRA_INDEX_URL -u UV_INDEX \
+	.venv/bin/uv pip compile --quiet --no-config --default-index https://pypi.org/simple \
+	--upgrade --generate-hashes --universal --python-version 3.11 \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
+
+lock: venv ## Refresh all locks to current versions
+	set -e; for list in $(wildcard requirements/*.in); do \
+		echo "Locking $$list"; $(UV_COMPILE) --output-file "$${list%.in}.txt" "$$list"; done
+
+refresh-images: ## Let Debian's fixes in: the next deploy rebuilds all images, the next lab too
+	awk '/^images_epoch = [0-9]+/ { $$3 += 1; found = 1 } { print } END { exit !found }' \
+		group_data/all.py >group_data/all.py.new && mv group_data/all.py.new group_data/all.py
+	grep '^images_epoch' group_data/all.py
+	python3 -m tests.lab refresh

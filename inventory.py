@@ -1,0 +1,55 @@
+"""Which hosts, and how to reach them.
+
+Without an edit it is the lab host that `make demo` made (or the one named by the variable LAB).
+For a real host, replace the last statement by something like this; any setting of
+group_data/all.py may stand beside the connection data:
+
+    hubs = [
+        ("hub.example.org", {
+            "ssh_user": "admin",
+            "ssh_key": "~/.ssh/id_ed25519",
+            "ssh_strict_host_key_checking": "yes",
+            "_sudo": True,
+            "public_url": "https://hub.example.org",
+            "public_port": 443,
+            **FAST,
+        }),
+    ]
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from hubhost.connection import low_latency
+
+FAST = {"ssh_paramiko_connect_kwargs": {"transport_factory": low_latency}}
+
+
+def lab() -> list[tuple[str, dict[str, Any]]]:
+    """The lab host as the lab wrote it down."""
+    name = os.environ.get("LAB", "demo")
+    path = Path(__file__).resolve().parent / ".lab" / name / "host.json"
+    if not path.exists():
+        raise SystemExit(f"no lab called {name}: run make demo, or name a host in inventory.py")
+    host = json.loads(path.read_text())
+    ssh = host["ssh"]
+    connection = {
+        "ssh_hostname": ssh["host"],
+        "ssh_port": ssh["port"],
+        "ssh_user": ssh["user"],
+        "ssh_key": ssh["key"],
+        "ssh_known_hosts_file": ssh["known_hosts"],
+        "ssh_strict_host_key_checking": "yes",
+        "ssh_config_file": os.devnull,  # nothing of the person's own ssh settings
+        **FAST,
+    }
+    settings = {
+        "public_url": f"https://{host['public_host']}:{host['public_port']}",
+        "extra_ca_certificates": host["extra_ca_certificates"],
+    }
+    return [(host["name"], connection | settings)]
+
+
+hubs = lab()
