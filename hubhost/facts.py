@@ -43,6 +43,10 @@ class Host(FactBase[HostReport]):
             f" || echo unreachable {setting}\n"
             for setting, host, port in mirrors
         )
+        ports = (
+            "{{range .HostConfig.PortBindings}}{{range .}}"
+            '{{println "our_port" .HostPort}}{{end}}{{end}}'
+        )
         return f"""
 . /etc/os-release
 echo "os_id $ID"; echo "os_version ${{VERSION_ID:-}}"; echo "architecture $(uname -m)"
@@ -75,8 +79,7 @@ live_restore {{{{.LiveRestoreEnabled}}}}
   docker ps --format '{{{{.Names}}}} {{{{.Label "{ROLE_LABEL}"}}}}' \\
     | awk 'NF == 1 {{ print "foreign", $1 }}'
   docker ps -a --filter label={ROLE_LABEL}=service --format '{{{{.Names}}}}' | while read -r name; do
-    docker inspect -f '{{{{range .HostConfig.PortBindings}}}}{{{{range .}}}}{{{{println "our_port" \\
-.HostPort}}}}{{{{end}}}}{{{{end}}}}' "$name"
+    docker inspect -f {quote(ports)} "$name"
   done
   missing=
   for image in {_quoted(images)}; do

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from hubhost.errors import Problem, Problems
-from hubhost.hostfile import SERVICES_GROUP
+from hubhost.hostfile import SERVICES_GROUP, HostFile
 from hubhost.settings import SERVICE_NAME
 
-MAX_TOKEN = 64
-"""JupyterHub 6 exits on service tokens that are longer: "Cannot create tokens larger than 64"."""
+MIN_TOKEN, MAX_TOKEN = 8, 64
+"""JupyterHub 6 exits on other service tokens: "Cannot create tokens larger than 64 characters"."""
 
 SERVICE_TOKENS = "service_tokens"
 """``name:token;name2:token2`` — JPY_SERVICE_ADMINS of the reference configuration."""
+
+
+IMPORTED = Path(__file__).parents[1] / ".imported-secrets.json"
+"""What `make env-import` leaves for the next deploy, which deletes it."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,18 @@ SECRETS = tuple(
     )
 )
 ALL_SECRETS = (*SECRETS, Secret(SERVICE_TOKENS))
+
+
+def imported_files(source: Path, folder: PurePosixPath) -> tuple[HostFile, ...]:
+    """The secrets that wait to be taken over, as files for the host; empty where none wait."""
+    if not source.exists():
+        return ()
+    values: dict[str, str] = json.loads(source.read_text())
+    secrets = {secret.name: secret for secret in ALL_SECRETS}
+    return tuple(
+        HostFile(folder / name, value, secrets[name].mode, secrets[name].group)
+        for name, value in values.items()
+    )
 
 
 def secrets_script(
@@ -94,11 +111,12 @@ def parse_service_tokens(text: str) -> dict[str, str]:
                     "a name has letters, digits, '.', '_' and '-'; a token has no ':', ';' or blank",
                 )
             )
-        elif len(token) > MAX_TOKEN:
+        elif not MIN_TOKEN <= len(token) <= MAX_TOKEN:
             problems.append(
                 Problem(
                     "JPY_SERVICE_ADMINS",
-                    f"the token of {name} has {len(token)} characters, JupyterHub takes {MAX_TOKEN}",
+                    f"the token of {name} has {len(token)} characters, JupyterHub takes"
+                    f" {MIN_TOKEN} to {MAX_TOKEN}",
                     "make one with `openssl rand -hex 32`",
                 )
             )
