@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shlex
 from pathlib import Path
 
 from tests.lab import engine
@@ -11,11 +12,12 @@ SUITES = {12: "bookworm", 13: "trixie"}
 REPOSITORY = "jupyterhub-lab"
 LABEL = "jupyterhub-lab"
 
-_INIT = Path(__file__).with_name("lab-init")
+_INIT = Path(__file__).with_name("lab-init").read_text()
 
 # Each lab gets its own SSH keys and machine id; shared ones would hide mistakes.
 _HOOKS = (
-    f"copy-in {_INIT} /usr/local/sbin",
+    f'printf %s {shlex.quote(_INIT)} >"$1/usr/local/sbin/lab-init"',
+    'chmod 755 "$1/usr/local/sbin/lab-init"',
     'rm -f "$1"/etc/ssh/ssh_host_*',
     ': >"$1/etc/machine-id"',
     # udev belongs to the machine, not to a container that sees the machine's devices.
@@ -43,8 +45,7 @@ def _recipe(suite: str, output: str) -> list[str]:
 def tag(debian: int) -> str:
     """The image's name; its tag changes whenever the recipe does."""
     suite = SUITES[debian]
-    # The path of lab-init is this machine's; its content is the recipe.
-    text = "\n".join(_recipe(suite, "-")).replace(str(_INIT), "") + _INIT.read_text()
+    text = "\n".join(_recipe(suite, "-"))
     return f"{REPOSITORY}:{suite}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
