@@ -147,17 +147,21 @@ def copy_images(source: Host, target: Host, *images: str) -> None:
     """Hand Docker images from one lab to another: `docker save | docker load` through both SSHs."""
     save = ssh_command(source.ssh_config, ("docker", "save", *images))
     load = ssh_command(target.ssh_config, ("docker", "load", "--quiet"))
-    with subprocess.Popen(save, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as saving:
+    with subprocess.Popen(
+        save, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as saving:
         loading = subprocess.Popen(
             load, stdin=saving.stdout, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )
         assert saving.stdout
+        assert saving.stderr
         saving.stdout.close()  # now a `docker load` that dies ends `docker save` too
-        told = loading.communicate()[1].decode(errors="replace").strip()
+        told_loading = loading.communicate()[1]
+        told = saving.stderr.read() or told_loading
     if saving.returncode or loading.returncode:
         raise LabError(
             f"copying {' '.join(images)} from lab {source.name} to {target.name}: "
-            f"{told or 'docker save failed'}"
+            f"{told.decode(errors='replace').strip()}"
         )
 
 
