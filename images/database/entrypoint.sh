@@ -10,7 +10,9 @@ major=$(basename "$(dirname "$(dirname "$(readlink -f "$(command -v initdb)")")"
 fail() { echo "database: $1" >&2; exit 1; }
 
 # SQL on standard input, one statement a line, by a server that listens nowhere and ends with its input.
-single() { postgres --single -c config_file="$config" -c exit_on_error=on -D "$1" "$2" >/dev/null; }
+# Last in a pipe, and exec: it has to be a child of PID 1, whose number a killed server left in
+# postmaster.pid. PostgreSQL takes that for a live server unless it is itself or its parent.
+single() { exec postgres --single -c config_file="$config" -c exit_on_error=on -D "$1" "$2" >/dev/null; }
 
 # A value as an SQL literal or identifier.
 quote() { printf "%s%s%s" "$1" "$(printf %s "$2" | sed "s/$1/$1$1/g")" "$1"; }

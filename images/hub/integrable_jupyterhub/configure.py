@@ -117,6 +117,11 @@ def _embedding(c: Config, config: HubConfig) -> None:
     c.JupyterHub.tornado_settings = settings
 
 
+def _label(name: str, room: int) -> str:
+    """`name` as (the end of) a DNS label; dockerspawner escapes the empty server name too."""
+    return str(safe_slug(name, max_length=room)) if name else ""
+
+
 def _sessions(c: Config, config: HubConfig) -> None:
     session = config.session
     c.JupyterHub.spawner_class = "integrable_jupyterhub.spawner.SessionSpawner"
@@ -139,7 +144,7 @@ def _sessions(c: Config, config: HubConfig) -> None:
     c.DockerSpawner.remove = True
     c.DockerSpawner.name_template = session.name_prefix + "{username}"
     # A DNS label, with a hash where a name had to be changed or cut.
-    c.DockerSpawner.escape = partial(safe_slug, max_length=63 - len(session.name_prefix))
+    c.DockerSpawner.escape = partial(_label, room=63 - len(session.name_prefix))
     c.DockerSpawner.extra_create_kwargs = {"labels": {"integrable-jupyterhub.role": "session"}}
     c.DockerSpawner.extra_host_config = {
         "cap_drop": ["ALL"],
