@@ -10,8 +10,8 @@ import tornado.httputil
 
 c = get_config()  # noqa: F821
 
-# A file arrives as JSON but labelled as a form (PHP's curl does that). Since 6.6, tornado parses it as a
-# form too and answers 400 when it holds more than 1000 "&".
+# Files arrive as JSON but labelled as a form (PHP's curl does that). Since 6.6, tornado parses them
+# as a form too and answers 400 when there are 1000 "&" in one.
 tornado.httputil.set_parse_body_config(
     tornado.httputil.ParseBodyConfig(
         urlencoded=tornado.httputil.ParseUrlEncodedConfig(max_arguments=10**7)
@@ -29,7 +29,7 @@ _TOKEN = re.compile(r"(token(?:=|%(?:25)*3D))[^&\s\"'%]+", re.IGNORECASE)
 
 
 class _Record(logging.LogRecord):
-    def getMessage(self) -> str:
+    def getMessage(self) -> str:  # noqa: N802
         return _TOKEN.sub(r"\1[secret]", super().getMessage())
 
 

@@ -1,25 +1,18 @@
-"""`python -m integrable_jupyterhub COMMAND`; the imports are where they are used, see __init__."""
+"""`python -m integrable_jupyterhub COMMAND`; imports only what the command needs, see __init__."""
 
 import sys
+from importlib import import_module
+
+COMMANDS = ("hub", "routes", "health")
 
 
-def main(command: str) -> int:
-    match command:
-        case "hub":
-            from integrable_jupyterhub import start
-
-            return start.hub()
-        case "routes":
-            from integrable_jupyterhub import routes
-
-            return routes.main()
-        case "health":
-            from integrable_jupyterhub import health
-
-            return health.main()
-    print(f"unknown command {command!r}; there are: hub, routes, health", file=sys.stderr)
-    return 2
+def main(arguments: list[str]) -> int:
+    """Run the module of that name; return the exit code."""
+    if len(arguments) != 1 or arguments[0] not in COMMANDS:
+        print(f"which command? One of: {', '.join(COMMANDS)}", file=sys.stderr)
+        return 2
+    return int(import_module(f"integrable_jupyterhub.{arguments[0]}").main())
 
 
 if __name__ == "__main__":
-    sys.exit(main(" ".join(sys.argv[1:])))
+    sys.exit(main(sys.argv[1:]))

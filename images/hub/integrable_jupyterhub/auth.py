@@ -1,13 +1,13 @@
 """Login by token only, and what people see who come without one."""
 
-from jupyterhub.auth import NullAuthenticator  # type: ignore[import-untyped]
-from jupyterhub.handlers import BaseHandler  # type: ignore[import-untyped]
+from jupyterhub.auth import NullAuthenticator
+from jupyterhub.handlers import BaseHandler
 
 
 class NoSession(BaseHandler):  # type: ignore[misc]
-    """Where JupyterHub sends everybody without a valid token: explains it.
+    """Where JupyterHub sends everybody without a valid token; explains it to people.
 
-    The status stays 403: API clients follow redirects to here and would take 200 for a live session.
+    The status stays 403: API clients follow redirects to here, and 200 would mean a live session.
     """
 
     async def get(self) -> None:

@@ -88,7 +88,7 @@ class HubConfig(_Model):
 
     @classmethod
     def load(cls, file: Path = CONFIG_FILE) -> Self:
-        """Read and validate `file`; raises ConfigError with one line that names every wrong value."""
+        """Read and validate `file`; raises ConfigError, one line that names every wrong value."""
         try:
             return cls.model_validate_json(file.read_bytes())
         except OSError as error:
@@ -117,7 +117,7 @@ class Secrets(_Model):
 
     @classmethod
     def load(cls, folder: Path = SECRETS_FOLDER) -> Self:
-        """Read one file a secret; raises ConfigError, which names the file but never its content."""
+        """Read one file per secret; raises ConfigError, which names the file, never its content."""
         try:
             cookie_secret = bytes.fromhex(read_secret(folder / "cookie_secret"))
         except ValueError:
@@ -133,6 +133,7 @@ class Secrets(_Model):
 
 
 def read_secret(file: Path) -> str:
+    """The file's text without surrounding space; raises ConfigError when there is none."""
     try:
         text = file.read_text("utf-8").strip()
     except OSError as error:

@@ -1,11 +1,11 @@
-"""Turns the installer's settings into JupyterHub's configuration. Pure: opens and starts nothing."""
+"""Turns the installer's settings into JupyterHub's configuration; opens and starts nothing."""
 
 import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from jupyterhub.slugs import safe_slug  # type: ignore[import-untyped]
+from jupyterhub.slugs import safe_slug
 from traitlets.config import Config
 
 from integrable_jupyterhub import database
@@ -24,8 +24,8 @@ INTEGRATOR_SCOPES = [
     "servers",
     "tokens",
 ]
-# What a user may do: use the own server and look at oneself. Activity is what the session reports in
-# the user's name; without that scope the culler would take every session for idle.
+# What a user may do: use the own server and look at oneself. The session reports activity in the
+# user's name; without that scope the culler would take every session for idle.
 USER_SCOPES = ["access:servers!user", "read:users!user", "users:activity!user"]
 # https://github.com/jupyterhub/jupyterhub-idle-culler#permissions
 CULLER_SCOPES = [

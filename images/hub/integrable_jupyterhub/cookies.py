@@ -1,6 +1,7 @@
 """Partitioned cookies (CHIPS) for Pythons that do not know them."""
 
 import http.cookies
+from typing import Any
 
 
 def allow_partitioned() -> None:
@@ -8,6 +9,6 @@ def allow_partitioned() -> None:
 
     https://docs.python.org/3.14/library/http.cookies.html#http.cookies.Morsel.partitioned
     """
-    morsel: type = http.cookies.Morsel
+    morsel: Any = http.cookies.Morsel
     morsel._reserved.setdefault("partitioned", "Partitioned")
     morsel._flags.add("partitioned")

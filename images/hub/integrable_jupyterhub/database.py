@@ -1,10 +1,10 @@
-"""The hub's database before the hub: reachable, and without tokens that are no longer configured."""
+"""The database before the hub: reachable, and without tokens that are no longer configured."""
 
 import time
 from collections.abc import Callable, Collection
 from typing import Any
 
-from jupyterhub.utils import compare_token  # type: ignore[import-untyped]
+from jupyterhub.utils import compare_token
 from sqlalchemy import URL, Engine, inspect, text
 from sqlalchemy.exc import OperationalError
 
@@ -47,9 +47,7 @@ def wait(
         except OperationalError as error:
             if time.monotonic() >= deadline:
                 reason = " ".join(str(error.orig).split())
-                raise ConfigError(
-                    f"no database at {where} after {seconds:g} s: {reason}"
-                ) from None
+                raise ConfigError(f"no database at {where} after {seconds:g} s: {reason}") from None
         if not waiting:
             say(f"waiting for the database at {where}")
             waiting = True
@@ -59,8 +57,8 @@ def wait(
 def revoke_tokens_not_in(engine: Engine, configured: Collection[str]) -> int:
     """Delete the services' configured tokens that are not in `configured`; return how many.
 
-    JupyterHub adds the tokens of its configuration to the database ("from config") and never removes
-    them: a token that has been replaced would go on working. Plain SQL on three columns, because it
+    JupyterHub adds the tokens of its configuration to the database ("from config") and never
+    removes them: a token that was replaced would go on working. Plain SQL on three columns, as it
     runs before a new JupyterHub has upgraded its schema.
     """
     if not inspect(engine).has_table("api_tokens"):

@@ -5,6 +5,7 @@ Plain sockets and JSON: it runs every few seconds, and an HTTP client would trip
 
 import json
 import socket
+from pathlib import Path
 
 
 def answers(host: str, port: int, path: str, seconds: float = 3) -> bool:
@@ -19,7 +20,6 @@ def answers(host: str, port: int, path: str, seconds: float = 3) -> bool:
 
 
 def main() -> int:
-    with open("/etc/jupyterhub/config.json", "rb") as file:
-        config = json.load(file)
+    config = json.loads(Path("/etc/jupyterhub/config.json").read_bytes())
     path = "/".join(["", *filter(None, config["base_url"].split("/")), "hub/health"])
     return 0 if answers(config["hub_ip"], config["hub_port"], path) else 1

@@ -9,12 +9,12 @@ _TOKEN = re.compile(r"(token(?:=|%(?:25)*3D))[^&\s\"'%]+", re.IGNORECASE)
 
 
 def redact(text: str) -> str:
-    """`text` without the values of `token` parameters, plain or percent-encoded any number of times."""
+    """`text` without the values of `token` parameters, however often percent-encoded."""
     return _TOKEN.sub(r"\1[secret]", text)
 
 
 class _Record(logging.LogRecord):
-    def getMessage(self) -> str:
+    def getMessage(self) -> str:  # noqa: N802
         return redact(super().getMessage())
 
 

@@ -1,60 +1,57 @@
 """An internal service: gives a restarted proxy its routes back.
 
-The proxy keeps its routes in memory. JupyterHub itself checks them with every `last_activity_interval`
-only; sessions would stay unreachable until then.
+The proxy keeps its routes in memory. JupyterHub checks them only once per
+`last_activity_interval`; sessions would stay unreachable until then.
 """
 
 import json
 import os
 import time
-import urllib.request
 from collections.abc import Mapping
+from http.client import HTTPConnection, HTTPException
 from typing import Any
+from urllib.parse import urlsplit
 
 from integrable_jupyterhub.config import SECRETS_FOLDER, HubConfig, read_secret
 
 WATCH_SECONDS = 1.0
-# Just restarted, or on its way down: look more often.
+# The proxy is away, on its way down or up: look more often.
 AWAY_SECONDS = 0.2
 
 
 def has_hub_route(routes: Mapping[str, Mapping[str, Any]]) -> bool:
-    """Does this routing table come from the hub? A fresh proxy knows its --default-target at most."""
+    """Does this table come from the hub? A fresh proxy knows its --default-target at most."""
     return any(route.get("hub") for route in routes.values())
 
 
-class Watch:
-    """One proxy, watched for one hub."""
-
-    def __init__(self, proxy_api: str, proxy_token: str, hub_api: str, hub_token: str) -> None:
-        self.routes = _request(f"{proxy_api}/api/routes", proxy_token, "GET")
-        self.refresh = _request(f"{hub_api}/proxy", hub_token, "POST")
-
-    def look(self) -> float:
-        """Look once, let the hub restore what is missing; return the seconds until the next look."""
-        try:
-            with urllib.request.urlopen(self.routes, timeout=5) as answer:
-                routes = json.load(answer)
-            if has_hub_route(routes):
-                return WATCH_SECONDS
-            with urllib.request.urlopen(self.refresh, timeout=30):
-                print("routes: the proxy had lost its routes; restored", flush=True)
-            return WATCH_SECONDS
-        except (OSError, ValueError):
-            return AWAY_SECONDS
+def look(proxy_api: str, proxy_token: str, hub_api: str, hub_token: str) -> float:
+    """Look once, let the hub restore what is missing; return the seconds to the next look."""
+    try:
+        if not has_hub_route(json.loads(_ask("GET", f"{proxy_api}/api/routes", proxy_token))):
+            _ask("POST", f"{hub_api}/proxy", hub_token)
+            print("routes: the proxy had lost its routes; restored", flush=True)
+    except (OSError, HTTPException, ValueError):
+        return AWAY_SECONDS
+    return WATCH_SECONDS
 
 
-def _request(url: str, token: str, method: str) -> urllib.request.Request:
-    return urllib.request.Request(url, method=method, headers={"Authorization": f"token {token}"})
+def _ask(method: str, url: str, token: str) -> bytes:
+    where = urlsplit(url)
+    connection = HTTPConnection(where.netloc, timeout=10)
+    try:
+        connection.request(method, where.path, headers={"Authorization": f"token {token}"})
+        answer = connection.getresponse()
+        if answer.status != 200:
+            raise HTTPException(f"{answer.status} from {url}")
+        return answer.read()
+    finally:
+        connection.close()
 
 
 def main() -> int:
+    """Watch for ever; JupyterHub ends this when it ends itself."""
     config = HubConfig.load()
-    watch = Watch(
-        config.proxy_api_url,
-        read_secret(SECRETS_FOLDER / "proxy_token"),
-        config.hub_api_url,
-        os.environ["JUPYTERHUB_API_TOKEN"],
-    )
+    proxy_token = read_secret(SECRETS_FOLDER / "proxy_token")
+    hub_token = os.environ["JUPYTERHUB_API_TOKEN"]
     while True:
-        time.sleep(watch.look())
+        time.sleep(look(config.proxy_api_url, proxy_token, config.hub_api_url, hub_token))

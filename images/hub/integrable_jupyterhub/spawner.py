@@ -3,9 +3,9 @@
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
-from docker.errors import APIError, ImageNotFound  # type: ignore[import-untyped]
-from dockerspawner import DockerSpawner  # type: ignore[import-untyped]
-from jupyterhub.spawner import SpawnException  # type: ignore[import-untyped]
+from docker.errors import APIError, ImageNotFound
+from dockerspawner import DockerSpawner
+from jupyterhub.spawner import SpawnException
 
 # How often to knock at a port that is about to open, and at Docker's door meanwhile.
 KNOCK_SECONDS = 0.02
@@ -20,47 +20,42 @@ class SessionSpawner(DockerSpawner):  # type: ignore[misc]
 
     async def start(self) -> tuple[str, int]:
         """Choose a container, give it its environment, wait until it serves."""
-        await self.choose_container()
-        await self.start_object()
-        ip, port = await self.get_ip_and_port()
+        try:
+            await self.choose_container()
+            await self.start_object()
+            ip, port = await self.get_ip_and_port()
+        except ImageNotFound:
+            raise _failure(
+                "image", f"the image {self.image} does not exist on this host; deploy again"
+            ) from None
+        except APIError as error:
+            raise _failure("docker", f"Docker says: {error.explanation}") from None
         await self.wait_until_serving(ip, port)
         return ip, port
 
     async def choose_container(self) -> None:
-        """A new one, made with its environment. One of the same name is what a killed hub has left."""
+        """A new one, made with its environment; the rest of a killed hub's attempt makes way."""
         try:
-            try:
-                container = await self.create_object()
-            except APIError as error:
-                if error.status_code != 409:
-                    raise
-                await self.remove_object()
-                container = await self.create_object()
-        except ImageNotFound:
-            raise SpawnException(
-                f"the session image {self.image} does not exist on this host; deploy again",
-                reason="image",
-                status_code=500,
-            ) from None
+            container = await self.create_object()
+        except APIError as error:
+            if error.status_code != 409:
+                raise
+            await self.remove_object()
+            container = await self.create_object()
         self.object_id = container[self.object_id_key]
 
     async def wait_until_serving(self, ip: str, port: int) -> None:
         """Return once the port is open; JupyterHub limits the time (`start_timeout`).
 
-        JupyterHub would do it by itself, but with pauses growing to 5 s (`exponential_backoff`), which
-        costs a start 0.9 s in the middle. It still asks the server once after this.
+        JupyterHub would wait by itself, but in pauses that grow up to 5 s (`exponential_backoff`):
+        0.9 s lost in the middle. It still asks the server for an answer after this.
         """
         now = asyncio.get_running_loop().time
-        look = now() + LOOK_SECONDS
+        look = now()
         while not await _open(ip, port):
             if now() >= look:
-                status = await self.poll()
-                if status is not None:
-                    raise SpawnException(
-                        f"the session's container ended before it served ({status})",
-                        reason="exited",
-                        status_code=500,
-                    )
+                if await self.poll() is not None:
+                    raise _failure("exited", "its container ended before it served")
                 look = now() + LOOK_SECONDS
             await asyncio.sleep(KNOCK_SECONDS)
 
@@ -79,7 +74,14 @@ class SessionSpawner(DockerSpawner):  # type: ignore[misc]
                 raise
 
 
+def _failure(reason: str, text: str) -> SpawnException:
+    """One line for the log and for the client; `reason` is the label in the metrics."""
+    return SpawnException(f"the session cannot start: {text}", reason=reason, status_code=500)
+
+
 async def _open(ip: str, port: int) -> bool:
+    if not ip:  # ended already, and gone from its network
+        return False
     try:
         _, writer = await asyncio.wait_for(asyncio.open_connection(ip, port), timeout=1)
     except OSError:
