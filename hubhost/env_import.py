@@ -109,9 +109,9 @@ def _replace_long_tokens(value: str, notes: list[str]) -> str:
     for entry in value.split(";"):
         name, colon, token = entry.partition(":")
         if len(token.strip()) > MAX_TOKEN:
-            token = secrets.token_hex(32)  # noqa: PLW2901
+            token = secrets.token_hex(32)
             notes.append(
-                f"the token of {name.strip()} was longer than {MAX_TOKEN} characters and is replaced"
+                f"the token of {name.strip()} had more than {MAX_TOKEN} characters and is replaced"
                 " by a new one: give it to the integrator after the next deploy"
             )
         entries.append(name + colon + token)
@@ -124,7 +124,9 @@ def _tls_files(folder: Path, found: Import) -> None:
         found.settings |= {setting: str(file.resolve()) for setting, file in files.items()}
     else:
         names = " and ".join(TLS_FILES.values())
-        found.notes.append(f"SSL_DIR_PATH: {folder} lacks {names}: the proxy gets a certificate of its own")
+        found.notes.append(
+            f"SSL_DIR_PATH: {folder} lacks {names}: the proxy makes a pair of its own"
+        )
 
 
 def set_values(text: str, values: Mapping[str, Any]) -> str:

@@ -30,8 +30,8 @@ def _quoted(words: tuple[str, ...]) -> str:
 class Host(FactBase[HostReport]):
     """All that preflight wants to know.
 
-    `images`: references that need not be fetched or built when they are there; `mirrors`:
-    (setting, host, port), tried only when something is missing.
+    `images`: references that need not be built when they are there; `mirrors`: (setting, host,
+    port), tried only when something is missing; `others_image`: one that nobody builds here.
     """
 
     default = HostReport
@@ -78,8 +78,11 @@ live_restore {{{{.LiveRestoreEnabled}}}}
   docker buildx version >/dev/null 2>&1 && echo buildx yes
   docker ps --format '{{{{.Names}}}} {{{{.Label "{ROLE_LABEL}"}}}}' \\
     | awk 'NF == 1 {{ print "foreign", $1 }}'
-  docker ps -a --filter label={ROLE_LABEL}=service --format '{{{{.Names}}}}' | while read -r name; do
-    docker inspect -f {quote(ports)} "$name"
+  docker ps -aq --filter label={ROLE_LABEL}=service | xargs -r docker inspect -f {quote(ports)}
+  for image in {quote(others_image or "")}; do
+    [ -z "$image" ] || docker image inspect "$image" >/dev/null 2>&1 \\
+      || DOCKER_CLI_EXPERIMENTAL=enabled docker manifest inspect "$image" >/dev/null 2>&1 \\
+      || echo "unknown_image $image"
   done
   missing=
   for image in {_quoted(images)}; do
@@ -216,7 +219,7 @@ true
 
 
 class FirewallState(FactBase[dict[str, list[str]]]):
-    """Our chains as `iptables -S` prints them, and the first rule of each chain that jumps to ours."""
+    """Our chains as `iptables -S` prints them, and the first rule of each that jumps to ours."""
 
     default = dict
 
@@ -306,7 +309,8 @@ echo ". $(stat -c '%a %u %g' .)"
 for file in *; do
   [ -s "$file" ] && echo "$file $(stat -c '%a %u %g' "$file")"
 done
-[ -s service_tokens ] && echo "services $(tr ';' '\\n' < service_tokens | cut -d: -f1 | tr '\\n' ' ')"
+[ -s service_tokens ] \\
+  && echo "services $(tr ';' '\\n' < service_tokens | cut -d: -f1 | tr '\\n' ' ')"
 true
 """
 
@@ -316,7 +320,7 @@ true
 
 
 class Certificate(FactBase[list[str]]):
-    """The host's certificate: "valid" if it is so for 30 more days and fits its key, then its names."""
+    """The host's certificate: "valid" if so for 30 more days and fit for its key; its names."""
 
     default = list
 
@@ -353,9 +357,10 @@ class Container(FactBase[ContainerState]):
     @override
     def command(self, service: Service) -> str:
         inspect = (
-            '{"digest": {{json (index .Config.Labels "%s")}}, "running": {{.State.Running}}, '
+            f'{{"digest": {{{{json (index .Config.Labels "{DIGEST_LABEL}")}}}}, '
+            '"running": {{.State.Running}}, '
             '"health": {{if .State.Health}}{{json .State.Health.Status}}{{else}}""{{end}}}'
-        ) % DIGEST_LABEL
+        )
         return f"""
 docker container inspect -f {quote(inspect)} {quote(service.name)} 2>/dev/null
 docker image inspect -f '{{"image_id": {{{{json .Id}}}}}}' {quote(service.image)} 2>/dev/null

@@ -39,7 +39,7 @@ class FileState:
 
 
 def outdated(files: Iterable[HostFile], present: dict[str, FileState]) -> list[HostFile]:
-    """The files whose content, mode or owner differ from what is on the host, or that are missing."""
+    """The files that are missing on the host, or differ in content, mode or owner."""
     return [
         file
         for file in files

@@ -97,7 +97,7 @@ class Image:
 
     @property
     def files(self) -> dict[str, bytes]:
-        """What the build sees, by path in the folder. A text for people doesn't rebuild an image."""
+        """What the build sees, by path in the folder; a text for people rebuilds no image."""
         return {
             path.relative_to(self.folder).as_posix(): path.read_bytes()
             for path in sorted(self.folder.rglob("*"))
@@ -178,7 +178,7 @@ def ca_certificates(settings: Settings) -> str:
 
 
 def build_files(settings: Settings) -> dict[str, bytes]:
-    """What a build step sources (`. /run/build/env`): mirrors, and CA certificates of the network.
+    """What a build step sources (`. /run/build/env`): mirrors, and the network's CA certificates.
 
     They are mounted while a step runs, lie outside the hashed context, and write to a tmpfs only:
     so neither a mirror nor a certificate reaches a layer or changes a tag.
@@ -188,7 +188,8 @@ def build_files(settings: Settings) -> dict[str, bytes]:
         "set -eu",
         "export DEBIAN_FRONTEND=noninteractive APT_CONFIG=/run/build/apt.conf",
         "export PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore",
-        f"export PIP_INDEX_URL='{settings.pypi_index}' NPM_CONFIG_REGISTRY='{settings.npm_registry}'",
+        f"export PIP_INDEX_URL='{settings.pypi_index}'",
+        f"export NPM_CONFIG_REGISTRY='{settings.npm_registry}'",
         "export NPM_CONFIG_CACHE=/tmp/npm NPM_CONFIG_UPDATE_NOTIFIER=false",
     ]
     apt = ['Dir::Etc::SourceList "/run/build/sources.list";', 'Dir::Etc::SourceParts "-";']
@@ -226,7 +227,7 @@ class PresentImage:
 
 
 def to_prune(present: Iterable[PresentImage], current: Iterable[str]) -> list[str]:
-    """References to delete: all but the current image of each name, the one before it, and any in use."""
+    """What to delete: all but the current image of each name, the one before, and any in use."""
     wanted = set(current)
     pruned = []
     by_name: dict[str, list[PresentImage]] = {}

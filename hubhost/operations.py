@@ -138,8 +138,8 @@ def base_image(image: BaseImage, settings: Settings) -> Commands:
         LOCKED.format("images"),
         f"docker image inspect {image.reference} >/dev/null 2>&1 && exit 0",
         # mmdebstrap needs a folder that is neither noexec nor nodev, which a hardened /tmp is.
-        f"rm -rf {STATE}/tmp; mkdir -p {STATE}/tmp; export TMPDIR={STATE}/tmp",
-        "trap 'rm -rf \"$TMPDIR\"' EXIT",
+        f"export TMPDIR={STATE / 'build'}; rm -rf $TMPDIR; mkdir -p $TMPDIR",
+        "trap 'rm -rf $TMPDIR' EXIT",
         "cat /etc/ssl/certs/ca-certificates.crt - > $TMPDIR/ca.pem 2>/dev/null || true",
         f"mmdebstrap --aptopt='Acquire::https::CAInfo \"'$TMPDIR'/ca.pem\"' {made}"
         " > $TMPDIR/base.tar 2> $TMPDIR/log || { tail -n 30 $TMPDIR/log >&2; exit 1; }",
@@ -179,7 +179,7 @@ def pulled_image(reference: str) -> Commands:
 
 @operation()
 def prune_images(images: tuple[AnyImage, ...]) -> Commands:
-    """Delete images of ours that are older than the previous one, and the builds' cache of a week."""
+    """Delete images of ours older than the previous one, and what builds cached a week ago."""
     current = [image.reference for image in images]
     present: list[PresentImage] = host.get_fact(facts.OurImages)
     pruned = to_prune(present, current)
@@ -245,8 +245,9 @@ def container(service: Service) -> Commands:
     yield script(
         f"end=$(( $(date +%s) + {service.start_timeout} ))",
         f"until docker exec {name} {shlex.join(service.health)} >/dev/null 2>&1; do",
-        f'  if [ "$(date +%s)" -ge $end ] || [ "$(docker inspect -f "{{{{.RestartCount}}}}" {name})" -ge 3 ]',
-        f"  then docker logs --tail 20 {name} >&2 2>&1 || true",
+        f'  restarts=$(docker inspect -f "{{{{.RestartCount}}}}" {name})',
+        '  if [ "$(date +%s)" -ge $end ] || [ "$restarts" -ge 3 ]; then',
+        f"    docker logs --tail 20 {name} >&2 2>&1 || true",
         f"    echo '{service.name}: did not become healthy, its last lines are above;"
         f" `docker logs {service.name}` on the host has all' >&2; exit 1",
         "  fi; sleep 0.2",

@@ -1,4 +1,4 @@
-"""What a host must be like before anything on it is touched: all problems at once, with remedies."""
+"""What a host must be like before it is touched: all problems at once, with remedies."""
 
 from __future__ import annotations
 
@@ -65,6 +65,7 @@ class HostReport:
     foreign_containers: tuple[str, ...] = ()
     daemon_json: str = ""
     unreachable: tuple[str, ...] = ()
+    unknown_image: str | None = None
 
     @property
     def engine_version(self) -> tuple[int, ...]:
@@ -119,16 +120,17 @@ class HostReport:
             foreign_containers=tuple(v for v in values["foreign"] if v),
             daemon_json="\n".join(values["daemon_json"]),
             unreachable=tuple(v for v in values["unreachable"] if v),
+            unknown_image=one("unknown_image") or None,
         )
 
 
 def problems(settings: Settings, report: HostReport, controller_clock: int) -> list[Problem]:
-    """All that keeps this host from becoming a hub. `controller_clock` is in seconds (Unix time)."""
+    """All that keeps this host from becoming a hub. `controller_clock` is Unix time."""
     return [
         *_system(settings, report, controller_clock),
         *_network(settings, report),
         *_engine(settings, report),
-        *_mirrors(settings, report),
+        *_sources(settings, report),
     ]
 
 
@@ -201,19 +203,16 @@ def _system(settings: Settings, report: HostReport, controller_clock: int) -> li
 
 
 def _network(settings: Settings, report: HostReport) -> list[Problem]:
-    found = []
-    for route in report.routes:
-        if route.device != settings.network_bridge and route.network.overlaps(
-            settings.network_subnet
-        ):
-            found.append(
-                Problem(
-                    "network_subnet",
-                    f"{settings.network_subnet} overlaps {route.network}, which the host reaches"
-                    f" by {route.device}",
-                    f"choose a private network that nobody uses in {HOME}",
-                )
-            )
+    subnet = settings.network_subnet
+    found = [
+        Problem(
+            "network_subnet",
+            f"{subnet} overlaps {route.network}, which the host reaches by {route.device}",
+            f"choose a private network that nobody uses in {HOME}",
+        )
+        for route in report.routes
+        if route.device != settings.network_bridge and route.network.overlaps(subnet)
+    ]
     wanted: list[tuple[str, IPv4Address, int]] = [
         ("public_port", settings.public_bind, settings.public_port)
     ]
@@ -314,8 +313,13 @@ def _engine(settings: Settings, report: HostReport) -> list[Problem]:
     return found
 
 
-def _mirrors(settings: Settings, report: HostReport) -> list[Problem]:
-    return [
+def _sources(settings: Settings, report: HostReport) -> list[Problem]:
+    found = []
+    if report.unknown_image:
+        message = f"{report.unknown_image} is neither on the host nor in a registry it reaches"
+        remedy = f"build or load it on the host, or mend the name in {HOME}"
+        found.append(Problem("notebook_image", message, remedy))
+    return found + [
         Problem(
             setting,
             f"{getattr(settings, setting)} can't be reached from the host",

@@ -73,7 +73,8 @@ def secrets_script(
         "random() { od -An -N32 -tx1 /dev/urandom | tr -d ' \\n'; }",
         "tokens=$(cat service_tokens 2>/dev/null || true); new=",
         f"for name in {shlex.join(services)}; do",
-        "  token=$(printf %s \"$tokens\" | tr ';' '\\n' | awk -F: -v n=\"$name\" '$1 == n {print $2}')",
+        "  token=$(printf %s \"$tokens\" | tr ';' '\\n'",
+        "    | awk -F: -v name=\"$name\" '$1 == name { print $2 }')",
         '  new="$new${new:+;}$name:${token:-$(random)}"',
         "done",
         'if [ "$new" != "$tokens" ]; then',
@@ -108,7 +109,7 @@ def parse_service_tokens(text: str) -> dict[str, str]:
                 Problem(
                     "JPY_SERVICE_ADMINS",
                     f"the entry of {name[:20]!r} is not name:token",
-                    "a name has letters, digits, '.', '_' and '-'; a token has no ':', ';' or blank",
+                    "names have letters, digits, '.', '_', '-'; tokens no ':', ';' or blank",
                 )
             )
         elif not MIN_TOKEN <= len(token) <= MAX_TOKEN:

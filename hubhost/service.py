@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from dataclasses import asdict, dataclass
 from enum import Enum
 from ipaddress import IPv4Address
@@ -101,15 +102,9 @@ class Service:
             options += ["--add-host", f"{name}:{address}"]
         for key, value in self.environment:
             options += ["--env", f"{key}={value}"]
-        options += ["--health-cmd", _shell(self.health), "--health-interval", "30s"]
+        options += ["--health-cmd", shlex.join(self.health), "--health-interval", "30s"]
         options += ["--health-timeout", "10s", "--health-start-period", f"{self.start_timeout}s"]
-        return [*options]
-
-
-def _shell(command: tuple[str, ...]) -> str:
-    import shlex
-
-    return shlex.join(command)
+        return options
 
 
 class Action(Enum):

@@ -1,4 +1,4 @@
-"""The three services: what each container is made of. Names and ports as in the reference's table."""
+"""The three services and what their containers are made of; names and ports as in the spec."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def database(settings: Settings) -> Service:
             Mount(DATABASE_VOLUME, "/var/lib/postgresql/data", read_only=False),
             _secret("database_password"),
         ),
-        tmpfs=(("/tmp", "size=64m,mode=1777"), ("/run/postgresql", "mode=1777")),  # noqa: S108
+        tmpfs=(("/tmp", "size=64m,mode=1777"), ("/run/postgresql", "mode=1777")),
         ports=ports,
         health=("pg_isready", "-q", "-h", "127.0.0.1"),
     )
@@ -75,7 +75,7 @@ def proxy(settings: Settings) -> Service:
             Mount(str(TLS / "tls.key"), "/run/secrets/tls.key"),
             Mount(str(TLS / "tls.crt"), "/etc/proxy/tls.crt"),
         ),
-        tmpfs=(("/tmp", "size=16m,mode=1777"),),  # noqa: S108
+        tmpfs=(("/tmp", "size=16m,mode=1777"),),
         ports=tuple(ports),
         health=("node", "/opt/proxy/health.js"),
     )
@@ -106,7 +106,7 @@ def hub(settings: Settings) -> Service:
             Mount(str(HUB_CONFIG), "/etc/jupyterhub/config.json"),
             *(_secret(name) for name in names),
         ),
-        tmpfs=(("/tmp", "size=64m,mode=1777"),),  # noqa: S108
+        tmpfs=(("/tmp", "size=64m,mode=1777"),),
         ports=ports,
         docker_socket=DOCKER_SOCKET,
         health=("python", "-m", "integrable_jupyterhub", "health"),
@@ -143,7 +143,7 @@ def hub_files(settings: Settings) -> tuple[HostFile, ...]:
         "cull": {
             "idle_seconds": settings.cull_idle_seconds,
             "max_age_seconds": settings.cull_max_age_seconds,
-            "every_seconds": 60,
+            "every_seconds": max(5, min(60, settings.cull_idle_seconds // 2)),
         },
         "activity_seconds": settings.activity_seconds,
     }

@@ -1,4 +1,4 @@
-"""docs/settings.md, made from the settings' model and group_data/all.py: `make settings-reference`."""
+"""docs/settings.md, made from the model and group_data/all.py: `make settings-reference`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,11 @@ def reference(source: str) -> str:
     }
     for number, line in enumerate(lines, 1):
         if heading := re.match(r"# --- (.*?) -+$", line):
-            out += [f"\n## {heading[1]}\n", "| setting | default | allowed | |", "|---|---|---|---|"]
+            out += [
+                f"\n## {heading[1]}\n",
+                "| setting | default | allowed | |",
+                "|---|---|---|---|",
+            ]
         elif number in assigned:
             name, value = assigned[number]
             comment = line.partition("  # ")[2]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import ssl
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 from cryptography import x509
@@ -92,7 +93,7 @@ def _time_problems(path: Path, certificate: x509.Certificate, now: datetime) -> 
 
 def _chain_problems(chain: list[x509.Certificate]) -> list[Problem]:
     """Each certificate must be issued by the next; the last by itself or by a root people trust."""
-    for certificate, issuer in zip(chain, chain[1:], strict=False):
+    for certificate, issuer in pairwise(chain):
         try:
             certificate.verify_directly_issued_by(issuer)
         except (ValueError, TypeError, InvalidSignature):

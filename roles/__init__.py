@@ -11,5 +11,5 @@ Role = Callable[[Settings], None]
 
 
 def deploy(name: str) -> Callable[[Role], Role]:
-    """pyinfra's @deploy for a function of the settings; pyinfra's own types allow keywords only."""
+    """The @deploy of pyinfra for a function of the settings; its own types allow keywords only."""
     return cast(Callable[[Role], Role], pyinfra_deploy(name))

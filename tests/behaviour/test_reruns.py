@@ -1,0 +1,150 @@
+"""Rerun for updates: nothing to do is nothing done, and drift is repaired, and only drift."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import docker
+import pytest
+
+from tests.deployment import Deployment, Run
+from tests.lab import Host
+from tests.lab.client import Hub, Session
+from tests.lab.demo import hub_of
+from tests.lab.host import ROOT
+
+HUB_CONFIG = "/etc/integrable-jupyterhub/hub/config.json"
+TLS_FOLDER = "/etc/integrable-jupyterhub/tls"
+
+
+def test_a_second_run_changes_nothing_and_is_quick(deployment: Deployment, first_run: Run) -> None:
+    run = deployment.run()
+    verbose = deployment.run("-vvv")
+    print(f"\nno-op: {run.seconds:.2f} s, {verbose.commands} remote commands")
+    assert run.changed == []
+    assert run.seconds < 10  # five times the target
+    assert 0 < verbose.commands < 60
+
+
+def test_a_dry_run_tells_and_touches_nothing(
+    deployment: Deployment, host: Host, first_run: Run
+) -> None:
+    before = host.sh(f"sha256sum {HUB_CONFIG}; docker ps -q --no-trunc")
+    run = deployment.run("--dry", debug=True)
+    assert run.exit_code == 0
+    assert host.sh(f"sha256sum {HUB_CONFIG}; docker ps -q --no-trunc") == before
+
+
+BREAK_AND_REPAIR = {
+    "docker stop jupyterhub_hub": ["Hub | Run the hub"],
+    "docker rm -f jupyterhub_proxy": ["Proxy | Run the proxy"],
+    f"echo >> {HUB_CONFIG}": ["Hub | Configure the hub"],
+    "iptables -D JHUB-USER 3": ["Firewall | Apply the rules"],
+    "iptables -I DOCKER-USER 1 -j ACCEPT": ["Firewall | Apply the rules"],
+    "iptables -F DOCKER-USER": ["Firewall | Apply the rules"],
+    "systemctl disable -q integrable-jupyterhub-firewall": ["Firewall | Apply the rules"],
+    "chmod 644 /etc/integrable-jupyterhub/secrets/proxy_token": [
+        "Secrets | Make the secrets that are missing"
+    ],
+    f"rm {TLS_FOLDER}/tls.crt": ["TLS | Make a self-signed certificate", "Proxy | Run the proxy"],
+    # Docker then adds its RETURN to DOCKER-USER again: that is no drift.
+    "docker network create other && docker network rm other": [],
+}
+
+
+@pytest.mark.parametrize(("damage", "repaired"), BREAK_AND_REPAIR.items())
+def test_drift_is_repaired_and_only_drift(
+    deployment: Deployment, host: Host, first_run: Run, damage: str, repaired: list[str]
+) -> None:
+    deployment.run()
+    host.sh(damage)
+    assert deployment.run().changed == repaired
+    assert deployment.run().changed == []
+
+
+def test_a_changed_setting_changes_what_depends_on_it(
+    deployment: Deployment, first_run: Run, restored: None
+) -> None:
+    changed = deployment.run(session_pids=200).changed
+    assert changed == ["Hub | Configure the hub", "Hub | Run the hub"]
+
+
+def test_a_running_session_survives_an_update_of_the_settings(
+    deployment: Deployment, session: Session, restored: None
+) -> None:
+    kernel = session.start_kernel()
+    session.run("x = 41", kernel=kernel)
+    assert "Hub | Run the hub" in deployment.run(session_pids=200).changed
+    assert session.run("x + 1", kernel=kernel).value == "42"
+
+
+def test_a_container_that_does_not_become_healthy_says_why(
+    deployment: Deployment, host: Host, first_run: Run
+) -> None:
+    data = "$(docker volume inspect -f '{{.Mountpoint}}' jupyterhub_db)/pgdata/PG_VERSION"
+    host.sh(f"docker stop jupyterhub_db; echo 16 > {data}")
+    try:
+        run = deployment.run(check=False)
+        assert run.exit_code
+        assert run.failed == ["Database | Run the database"]
+        assert "the volume holds data of PostgreSQL 16" in run.output
+        assert "jupyterhub_db: did not become healthy" in run.output
+    finally:
+        host.sh(f"echo 17 > {data}")
+        deployment.run()
+
+
+def test_secrets_of_a_reference_configuration_are_taken_over(
+    deployment: Deployment, host: Host, hub: Hub
+) -> None:
+    waiting = ROOT / ".imported-secrets.json"
+    assert not waiting.exists(), "an import waits for its deploy: it would go to the lab"
+    given = {
+        "service_tokens": "service-admin:" + "a1" * 32,
+        "database_password": "b2" * 32,
+        "proxy_token": "c3" * 32,
+        "cookie_secret": "d4" * 64,
+    }
+    waiting.write_text(json.dumps(given))
+    verbose = deployment.run("-vvv", "--diff")
+    assert not waiting.exists()
+    assert hub_of(host)[1].token == "a1" * 32
+    assert hub_of(host)[1].call("GET", "/users").status_code == 200
+    assert hub.call("GET", "/users").status_code == 403, "the old token still opens the hub"
+    for secret in given.values():
+        assert secret.rpartition(":")[2] not in verbose.output
+    assert deployment.run().changed == []
+    hub.http.headers["Authorization"] = f"token {'a1' * 32}"  # for the tests that follow
+
+
+def test_a_certificate_of_the_admins_own_is_served(
+    deployment: Deployment,
+    host: Host,
+    first_run: Run,
+    restored: None,
+    tmp_path: Path,
+    containers: docker.DockerClient,
+) -> None:
+    host_key = tmp_path / "hub.key"
+    certificate = tmp_path / "hub.crt"
+    authority = tmp_path / "ca.crt"
+    make = f"""
+cd {tmp_path}
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -keyout ca.key \
+  -out ca.crt -subj /CN=authority
+openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout hub.key -out hub.csr \
+  -subj /CN=hub
+printf 'subjectAltName=IP:127.0.0.1' > ext
+openssl x509 -req -in hub.csr -CA ca.crt -CAkey ca.key -days 30 -extfile ext -out hub.crt
+"""
+    subprocess.run(["sh", "-ec", make], check=True, capture_output=True)
+    changed = deployment.run(
+        tls_key_file=str(host_key),
+        tls_certificate_file=str(certificate),
+        tls_ca_file=str(authority),
+    ).changed
+    assert changed == ["TLS | Install the certificate and its key", "Proxy | Run the proxy"]
+    served = Hub(f"{host.public_url}/hub/api", "none", authority)
+    assert served.call("GET", "/").status_code == 200

@@ -1,0 +1,81 @@
+"""`pyinfra inventory.py deploy.py` as the tests run it: what changed, what it said, how long."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from tests.lab.host import ROOT, Host
+
+PYINFRA = ROOT / ".venv" / "bin" / "pyinfra"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of the deployment. `changed` and `failed` are names of operations, in order."""
+
+    exit_code: int
+    changed: list[str]
+    failed: list[str]
+    output: str
+    seconds: float
+
+    @property
+    def commands(self) -> int:
+        """How many commands ran on the host; needs the run to be verbose (``-vv``)."""
+        return len(re.findall(r"\] >>> ", self.output))
+
+    @property
+    def error_lines(self) -> list[str]:
+        """What a person reads when it ends in an error: the lines after pyinfra's own prefix."""
+        _, found, message = self.output.partition("--> pyinfra error")
+        return message.partition(": ")[2].strip().splitlines() if found else []
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """The installer, pointed at one lab host."""
+
+    host: Host
+
+    def command(self, *options: str, **settings: Any) -> list[str]:
+        """The command line; `settings` win over group_data, as `--data` does."""
+        data = [part for k, v in settings.items() for part in ("--data", f"{k}={_literal(v)}")]
+        return [str(PYINFRA), "-y", *options, *data, "inventory.py", "deploy.py"]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "LAB": self.host.name, "PYINFRA_PROGRESS": "off"}
+
+    def run(self, *options: str, check: bool = True, timeout: float = 900, **settings: Any) -> Run:
+        """Deploy; an error is an AssertionError with all that was said, unless check=False."""
+        started = time.monotonic()
+        done = subprocess.run(
+            self.command("--json", *options, **settings),
+            cwd=ROOT,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        seconds = time.monotonic() - started
+        operations = json.loads(done.stdout)["results"]["operations"] if done.stdout else []
+        run = Run(
+            done.returncode,
+            [o["name"] for o in operations if o["success"]],
+            [o["name"] for o in operations if o["error"]],
+            done.stderr,
+            seconds,
+        )
+        assert not check or run.exit_code == 0, done.stderr
+        return run
+
+
+def _literal(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
