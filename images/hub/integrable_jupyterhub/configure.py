@@ -157,7 +157,7 @@ def _sessions(c: Config, config: HubConfig) -> None:
         # People run what they build in their home, so that is not noexec.
         "tmpfs": {
             HOME: f"exec,nosuid,nodev,size={session.home_mb}m,mode=0700,uid={UID},gid={GID}",
-            "/tmp": f"noexec,nosuid,nodev,size={session.home_mb}m,mode=1777",  # noqa: S108
+            "/tmp": f"noexec,nosuid,nodev,size={session.home_mb}m,mode=1777",
         },
         # Names resolve to nothing but these: DNS is a way out of an isolated network.
         "dns": ["127.0.0.1"],

@@ -49,9 +49,12 @@ def _ask(method: str, url: str, token: str) -> bytes:
 
 
 def main() -> int:
-    """Watch for ever; JupyterHub ends this when it ends itself."""
+    """Watch until JupyterHub ends, which interrupts its services."""
     config = HubConfig.load()
     proxy_token = read_secret(SECRETS_FOLDER / "proxy_token")
     hub_token = os.environ["JUPYTERHUB_API_TOKEN"]
-    while True:
-        time.sleep(look(config.proxy_api_url, proxy_token, config.hub_api_url, hub_token))
+    try:
+        while True:
+            time.sleep(look(config.proxy_api_url, proxy_token, config.hub_api_url, hub_token))
+    except KeyboardInterrupt:
+        return 0

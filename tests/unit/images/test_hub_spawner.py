@@ -1,0 +1,171 @@
+"""Starting and ending a session, with a Docker that is not there."""
+
+import asyncio
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from docker.errors import APIError, ImageNotFound, NotFound
+from integrable_jupyterhub.spawner import SessionSpawner
+from jupyterhub.spawner import SpawnException
+from requests import Response
+
+from tests.unit.images.samples import in_loop
+
+
+def refusal(kind: type[APIError], status: int, text: str) -> APIError:
+    response = Response()
+    response.status_code = status
+    return kind(text, response=response, explanation=text)
+
+
+class FakeDocker:
+    """docker.APIClient as far as a session needs it; an exception in `plan` is raised once."""
+
+    def __init__(self, port: int = 8888, **plan: Exception) -> None:
+        self.port, self.plan, self.calls = port, plan, list[tuple[str, Any]]()
+        self.alive = True
+
+    def _call(self, name: str, subject: Any) -> None:
+        self.calls.append((name, subject))
+        if error := self.plan.pop(name, None):
+            raise error
+
+    def create_host_config(self, **settings: Any) -> dict[str, Any]:
+        return settings
+
+    def inspect_image(self, image: str) -> dict[str, Any]:
+        self._call("inspect_image", image)
+        return {"Config": {"Cmd": ["start-singleuser.sh"]}}
+
+    def create_container(self, **settings: Any) -> dict[str, Any]:
+        self._call("create", settings["name"])
+        return {"Id": "0123456789abcdef"}
+
+    def start(self, container: str) -> None:
+        self._call("start", container)
+
+    def inspect_container(self, container: str) -> dict[str, Any]:
+        self._call("inspect", container)
+        if not self.alive:
+            raise refusal(NotFound, 404, "No such container")
+        return {
+            "Id": "0123456789abcdef",
+            "State": {"Running": True},
+            "NetworkSettings": {"Networks": {"net": {"IPAddress": "127.0.0.1"}}},
+        }
+
+    def remove_container(self, container: str, **how: Any) -> None:
+        self._call("remove", (container, how))
+
+
+@pytest.fixture
+def spawner(monkeypatch: pytest.MonkeyPatch) -> SessionSpawner:
+    user = SimpleNamespace(name="ann", url="/user/ann/", escaped_name="ann")
+    spawner = SessionSpawner(user=user, hub=SimpleNamespace(), network_name="net")
+    spawner.name_template = "session-{username}"
+    spawner.use_internal_ip = True
+    spawner.image = "notebook:1"
+    monkeypatch.setattr(spawner, "get_env", dict)
+    monkeypatch.setattr(spawner, "get_args", list)
+    return spawner
+
+
+def use(spawner: SessionSpawner, docker: FakeDocker) -> FakeDocker:
+    spawner.__class__ = type("OneSpawner", (SessionSpawner,), {"_client": docker})
+    spawner.port = docker.port
+    return docker
+
+
+async def listen(port: int = 0) -> asyncio.Server:
+    return await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", port)
+
+
+@in_loop
+async def test_a_session_is_made_started_and_found(spawner: SessionSpawner) -> None:
+    async with await listen() as server:
+        port = server.sockets[0].getsockname()[1]
+        docker = use(spawner, FakeDocker(port))
+        assert await spawner.start() == ("127.0.0.1", port)
+    assert [name for name, _ in docker.calls] == ["inspect_image", "create", "start", "inspect"]
+    assert ("create", "session-ann") in docker.calls
+
+
+@in_loop
+async def test_a_start_returns_as_soon_as_the_port_opens(spawner: SessionSpawner) -> None:
+    """JupyterHub's own back-off would take up to 5 s to notice."""
+    async with await listen() as probe:
+        port = probe.sockets[0].getsockname()[1]
+    use(spawner, FakeDocker(port))
+    start = asyncio.ensure_future(spawner.start())
+    await asyncio.sleep(0.4)
+    assert not start.done()
+    async with await listen(port):
+        opened = time.monotonic()
+        await start
+    assert time.monotonic() - opened < 0.3
+
+
+@in_loop
+async def test_the_rest_of_a_killed_start_makes_way(spawner: SessionSpawner) -> None:
+    async with await listen() as server:
+        docker = use(
+            spawner,
+            FakeDocker(
+                server.sockets[0].getsockname()[1],
+                create=refusal(APIError, 409, "the name is in use"),
+            ),
+        )
+        await spawner.start()
+    assert [name for name, _ in docker.calls if name in ("create", "remove")] == [
+        *("create", "remove", "create")
+    ]
+
+
+@in_loop
+async def test_a_missing_image_is_named(spawner: SessionSpawner) -> None:
+    use(spawner, FakeDocker(inspect_image=refusal(ImageNotFound, 404, "No such image")))
+    with pytest.raises(SpawnException, match="notebook:1 does not exist on this host") as caught:
+        await spawner.start()
+    assert caught.value.status_code == 500
+
+
+@in_loop
+async def test_what_docker_refuses_is_passed_on(spawner: SessionSpawner) -> None:
+    use(spawner, FakeDocker(start=refusal(NotFound, 404, "network net not found")))
+    with pytest.raises(SpawnException, match="network net not found"):
+        await spawner.start()
+
+
+@in_loop
+async def test_a_session_that_ends_at_once_is_not_waited_for(spawner: SessionSpawner) -> None:
+    docker = use(spawner, FakeDocker(port=1))
+    docker.alive = False
+    with pytest.raises(SpawnException, match="ended before it served"):
+        await asyncio.wait_for(spawner.wait_until_serving("127.0.0.1", 1), timeout=3)
+
+
+@in_loop
+async def test_the_end_is_quick_and_by_name(spawner: SessionSpawner) -> None:
+    docker = use(spawner, FakeDocker())
+    await spawner.stop()
+    assert docker.calls == [("remove", ("session-ann", {"v": True, "force": True}))]
+
+
+@pytest.mark.parametrize("status", [404, 409])
+@in_loop
+async def test_ending_what_is_gone_or_going_is_fine(spawner: SessionSpawner, status: int) -> None:
+    use(spawner, FakeDocker(remove=refusal(APIError, status, "gone")))
+    await spawner.stop()
+
+
+@in_loop
+async def test_an_end_that_docker_refuses_is_an_error(spawner: SessionSpawner) -> None:
+    use(spawner, FakeDocker(remove=refusal(APIError, 500, "device busy")))
+    with pytest.raises(APIError, match="device busy"):
+        await spawner.stop()
+
+
+def test_docker_is_called_from_more_than_one_thread(spawner: SessionSpawner) -> None:
+    assert spawner.executor._max_workers > 1

@@ -1,0 +1,114 @@
+"""What is true of every image's sources, read as text."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+IMAGES = Path(__file__).parents[3] / "images"
+BUILT = ("database", "proxy", "hub", "notebook")
+FETCH = (
+    "RUN --mount=type=bind,source=.build,target=/run/build --mount=type=tmpfs,target=/tmp"
+    " . /run/build/env && "
+)
+# What does not belong to an image's context, see images/README.md.
+OUTSIDE = ("README.md", "requirements.in", "Dockerfile")
+
+
+def instructions(image: str) -> list[str]:
+    """The Dockerfile's instructions, each on one line, without comments."""
+    text = (IMAGES / image / "Dockerfile").read_text()
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    joined = re.sub(r"\s*\\\n\s*", " ", "\n".join(lines))
+    return joined.splitlines()
+
+
+@pytest.mark.parametrize("image", BUILT)
+def test_it_builds_with_docker_20_10s_own_frontend(image: str) -> None:
+    text = (IMAGES / image / "Dockerfile").read_text()
+    assert not re.search(r"^#\s*syntax", text, re.MULTILINE)
+    assert "<<" not in text
+    assert instructions(image)[:1] == ["ARG BASE"]
+    stages = {line.split()[3] for line in instructions(image) if re.match(r"FROM .* AS ", line)}
+    bases = {line.split()[1] for line in instructions(image) if line.startswith("FROM ")}
+    assert bases <= {"${BASE}", *stages}, "images start from BASE only"
+
+
+@pytest.mark.parametrize("image", BUILT)
+def test_whatever_fetches_takes_the_mirrors_and_certificates_of_the_build(image: str) -> None:
+    fetching = [
+        line
+        for line in instructions(image)
+        if re.search(r"apt-get (update|install)|pip\S* (--python \S+ )?install|npm ci", line)
+    ]
+    assert fetching
+    assert [line for line in fetching if not line.startswith(FETCH)] == []
+
+
+@pytest.mark.parametrize("image", BUILT)
+def test_it_runs_as_a_user(image: str) -> None:
+    users = [line.split()[1] for line in instructions(image) if line.startswith("USER ")]
+    own = {"database": "65603:65600", "proxy": "65604:65600", "hub": "65602:65600"}
+    assert users[-1] == own.get(image, "1000")
+
+
+@pytest.mark.parametrize("image", BUILT)
+def test_what_is_copied_exists_and_what_exists_is_copied(image: str) -> None:
+    """An uncopied file would change the image's tag and nothing else."""
+    copied = {
+        source.rstrip("/")
+        for line in instructions(image)
+        if line.startswith("COPY ") and "--from" not in line
+        for source in shlex.split(line)[1:-1]
+    }
+    existing = {path.name for path in (IMAGES / image).iterdir()} - {*OUTSIDE}
+    assert copied == {name for name in existing if not name.startswith((".", "__"))}
+
+
+@pytest.mark.parametrize("lock", sorted(IMAGES.glob("*/requirements.txt")), ids=str)
+def test_a_python_lock_is_hashed_and_names_no_index(lock: Path) -> None:
+    text = lock.read_text()
+    packages = re.findall(
+        r"^[a-z0-9-]+(?:\[.*\])?==\S+ \\\n((?:    --hash=sha256:.*\n)+)", text, re.MULTILINE
+    )
+    assert len(packages) == len(re.findall(r"^[^ #\n]", text, re.MULTILINE)) > 20
+    assert not re.search(r"://|--(extra-)?index|--find-links", text)
+    # 0.75 s of every start, for a format that nothing here validates.
+    assert not re.search(r"^(rfc3987-syntax|lark)==", text, re.MULTILINE)
+
+
+def test_the_npm_lock_is_hashed_and_names_no_registry() -> None:
+    lock = json.loads((IMAGES / "proxy" / "package-lock.json").read_text())
+    packages = {name: entry for name, entry in lock["packages"].items() if name}
+    assert "node_modules/configurable-http-proxy" in packages
+    assert all(entry["integrity"].startswith("sha512-") for entry in packages.values())
+    assert not any("resolved" in entry for entry in packages.values())
+
+
+def pinned(image: str, package: str) -> str:
+    text = (IMAGES / image / "requirements.txt").read_text()
+    (version,) = re.findall(rf"^{package}==(\S+)", text, re.MULTILINE)
+    return str(version)
+
+
+def test_hub_and_session_speak_the_same_version() -> None:
+    assert pinned("hub", "jupyterhub") == pinned("notebook", "jupyterhub") == "6.1.1"
+
+
+@pytest.mark.parametrize("image", ["hub", "notebook"])
+def test_the_lock_holds_what_is_asked_for(image: str) -> None:
+    asked = (IMAGES / image / "requirements.in").read_text()
+    for name, version in re.findall(r"^([a-z-]+)==(\S+)$", asked, re.MULTILINE):
+        assert pinned(image, name) == version
+
+
+def test_the_base_is_small_and_keeps_its_licences() -> None:
+    recipe = json.loads((IMAGES / "base" / "recipe.json").read_text())
+    assert (recipe["suite"], recipe["variant"]) == ("trixie", "minbase")
+    options = recipe["dpkgopts"]
+    excluded = options.index("path-exclude=/usr/share/doc/*")
+    assert options.index("path-include=/usr/share/doc/*/copyright") > excluded, (
+        "the last match wins"
+    )

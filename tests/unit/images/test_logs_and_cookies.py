@@ -1,0 +1,127 @@
+"""Logs without tokens, cookies with Partitioned, and the session's server configuration."""
+
+import http.cookies
+import json
+import logging
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tornado.httputil
+from integrable_jupyterhub import cookies, redact
+from traitlets.config import Config
+
+SERVER_CONFIG = Path(__file__).parents[3] / "images" / "notebook" / "jupyter_server_config.py"
+SECRET = "0123456789abcdef"
+LOGGED = [
+    f"302 GET /user/u/lab?token={SECRET} -> /hub/login",
+    f"/hub/login?next=%2Fuser%2Fu%2Flab%3Ftoken%3D{SECRET}%26reset",
+    f"/hub/error/503?url=%2Flab%253Ftoken%253D{SECRET}",
+    f"/lab?a=1&token={SECRET}&b=2",
+    f'"Referer": "https://x/?TOKEN={SECRET}"',
+]
+
+
+@pytest.fixture(autouse=True)
+def restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """These things are global to a process."""
+    factory = logging.getLogRecordFactory()
+    morsel: Any = http.cookies.Morsel
+    monkeypatch.setattr(morsel, "_reserved", {**morsel._reserved})
+    monkeypatch.setattr(morsel, "_flags", {*morsel._flags} - {"partitioned"})
+    morsel._reserved.pop("partitioned", None)
+    yield
+    logging.setLogRecordFactory(factory)
+    tornado.httputil.set_parse_body_config(tornado.httputil.ParseBodyConfig())
+
+
+@pytest.mark.parametrize("line", LOGGED)
+def test_a_token_is_hidden_and_the_rest_is_kept(line: str) -> None:
+    assert redact.redact(line) == line.replace(SECRET, "[secret]")
+
+
+def test_what_is_no_token_is_kept() -> None:
+    line = "201 POST /hub/api/users/u/tokens (integrator@172.27.0.4) 12ms"
+    assert redact.redact(line) == line
+
+
+def test_every_logger_is_covered(caplog: pytest.LogCaptureFixture) -> None:
+    logging.getLogger("any").error("GET /lab?token=%s", SECRET)
+    assert SECRET in caplog.text  # the positive control
+    caplog.clear()
+    redact.install()
+    logging.getLogger("any").error("GET /lab?token=%s", SECRET)
+    assert SECRET not in caplog.text
+    assert "token=[secret]" in caplog.text
+
+
+def test_partitioned_cookies_can_be_set() -> None:
+    cookies.allow_partitioned()
+    cookie = http.cookies.SimpleCookie({"a": "b"})
+    cookie["a"]["partitioned"] = True
+    assert cookie.output() == "Set-Cookie: a=b; Partitioned"
+
+
+def server_config(monkeypatch: pytest.MonkeyPatch, **env: str) -> Config:
+    c = Config()
+    for name in ("ACCESS_CONTROL_ORIGINS", "JUPYTERHUB_COOKIE_OPTIONS"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    exec(SERVER_CONFIG.read_text(), {"get_config": lambda: c})  # noqa: S102
+    return c
+
+
+def parse_as_a_form(body: bytes) -> None:
+    tornado.httputil.parse_body_arguments("application/x-www-form-urlencoded", body, {}, {})
+
+
+def test_a_file_full_of_ampersands_can_be_saved(monkeypatch: pytest.MonkeyPatch) -> None:
+    body = b'{"content": "' + b"&a" * 5000 + b'"}'
+    with pytest.raises(tornado.httputil.HTTPInputError):
+        parse_as_a_form(body)  # the positive control
+    server_config(monkeypatch)
+    parse_as_a_form(body)
+
+
+def test_a_session_hides_tokens_too(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    server_config(monkeypatch)
+    for line in LOGGED:
+        logging.getLogger("ServerApp").error(line)
+    assert SECRET not in caplog.text
+    assert caplog.text.count("[secret]") == len(LOGGED)
+
+
+def test_a_session_asks_nobody_for_news(monkeypatch: pytest.MonkeyPatch) -> None:
+    c = server_config(monkeypatch)
+    assert c.LabApp.news_url is None
+    assert c.LabApp.check_for_updates_class == "jupyterlab.NeverCheckForUpdate"
+    page = json.loads((SERVER_CONFIG.parent / "page_config.json").read_text())
+    assert page["disabledExtensions"]["@jupyterlab/apputils-extension:announcements"] is True
+
+
+def test_a_session_is_not_embedded_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "tornado_settings" not in server_config(monkeypatch).ServerApp
+
+
+def test_a_session_is_embedded_by_the_listed_origins(monkeypatch: pytest.MonkeyPatch) -> None:
+    options = {"SameSite": "None", "Secure": True, "Partitioned": True}
+    c = server_config(
+        monkeypatch,
+        ACCESS_CONTROL_ORIGINS="https://lms.example;https://portal.example:8443",
+        JUPYTERHUB_COOKIE_OPTIONS=json.dumps(options),
+    )
+    settings = c.ServerApp.tornado_settings
+    assert settings["headers"]["Content-Security-Policy"] == (
+        "frame-ancestors 'self' https://lms.example https://portal.example:8443"
+    )
+    assert settings["xsrf_cookie_kwargs"] == options
+    allowed = re.compile(c.ServerApp.allow_origin_pat)
+    assert allowed.match("https://lms.example")
+    assert allowed.match("https://portal.example:8443")
+    assert not allowed.match("https://lms.example.evil.example")
+    assert not allowed.match("https://lmsxexample")
