@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import requests
+import websocket
 
 from tests.lab.client import ClientError, Hub, Session
 from tests.lab.errors import LabError
@@ -101,5 +102,5 @@ if __name__ == "__main__":
         main()
     except (LabError, ClientError) as error:
         sys.exit(f"demo: {error}")
-    except requests.RequestException as error:
+    except (requests.RequestException, websocket.WebSocketException) as error:
         sys.exit(f"demo: the hub does not answer: {error}")
