@@ -37,7 +37,12 @@ class Host(FactBase[HostReport]):
     default = HostReport
 
     @override
-    def command(self, images: tuple[str, ...], mirrors: tuple[tuple[str, str, int], ...]) -> str:
+    def command(
+        self,
+        images: tuple[str, ...],
+        mirrors: tuple[tuple[str, str, int], ...],
+        others_image: str | None = None,
+    ) -> str:
         tries = "".join(
             f"timeout 10 bash -c ': > /dev/tcp/{host}/{port}' 2>/dev/null"
             f" || echo unreachable {setting}\n"

@@ -53,9 +53,9 @@ def restored(deployment: Deployment) -> Iterator[None]:
     deployment.run()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def hub(host: Host, first_run: Run) -> Hub:
-    """The hub's API, as the first service sees it."""
+    """The hub's API, as the first service sees it now: tests change tokens and certificates."""
     return hub_of(host)[1]
 
 

@@ -17,13 +17,20 @@ PYINFRA = ROOT / ".venv" / "bin" / "pyinfra"
 
 @dataclass(frozen=True)
 class Run:
-    """One run of the deployment. `changed` and `failed` are names of operations, in order."""
+    """One run of the deployment. `changed` are names of operations, in order."""
 
     exit_code: int
     changed: list[str]
-    failed: list[str]
     output: str
     seconds: float
+
+    @property
+    def failed(self) -> str | None:
+        """The name of the operation that the run ended at; pyinfra's JSON does not tell."""
+        before, error, _ = self.output.partition("Error: executed")
+        return (
+            before.rpartition("Starting operation: ")[2].splitlines()[0].strip() if error else None
+        )
 
     @property
     def commands(self) -> int:
@@ -65,13 +72,10 @@ class Deployment:
             check=False,
         )
         seconds = time.monotonic() - started
-        operations = json.loads(done.stdout)["results"]["operations"] if done.stdout else []
+        results = json.loads(done.stdout)["results"] if done.stdout else None
+        operations = results["operations"] if results else []  # a dry run has none
         run = Run(
-            done.returncode,
-            [o["name"] for o in operations if o["success"]],
-            [o["name"] for o in operations if o["error"]],
-            done.stderr,
-            seconds,
+            done.returncode, [o["name"] for o in operations if o["success"]], done.stderr, seconds
         )
         assert not check or run.exit_code == 0, done.stderr
         return run

@@ -76,7 +76,7 @@ def test_a_port_that_is_taken_is_one_line(
 def test_a_subnet_that_the_host_reaches_otherwise_is_one_line(
     deployment: Deployment, host: Host, unchanged: None
 ) -> None:
-    host.sh("ip link add elsewhere type dummy; ip address add 172.28.3.1/24 dev elsewhere;"
+    host.sh("ip link add elsewhere type bridge; ip address add 172.28.3.1/24 dev elsewhere;"
             " ip link set elsewhere up")  # fmt: skip
     try:
         refused(
@@ -119,6 +119,6 @@ def test_another_operating_system_is_one_line(
     host.sh("sed -i.was s/^ID=debian/ID=other/ /etc/os-release")
     try:
         refused(deployment, "operating system: other 13 on x86_64 is not Debian 12 or 13")
-        assert deployment.run("--dry", allow_untested_os=True).exit_code == 0
+        deployment.run("--dry", allow_untested_os=True)
     finally:
         host.sh("mv /etc/os-release.was /etc/os-release")

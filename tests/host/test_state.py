@@ -124,8 +124,8 @@ def test_no_secret_is_in_what_docker_tells_or_in_any_command_line(machine: Machi
 
 def test_no_secret_is_in_any_log(machine: Machine) -> None:
     logs = machine.check_output(
-        "for name in %s; do docker logs $name 2>&1; done; journalctl --no-pager --quiet",
-        " ".join(SERVICES),
+        f"for name in {' '.join(SERVICES)}; do docker logs $name 2>&1; done;"
+        " journalctl --no-pager --quiet"
     )
     assert "Hub API listening" in logs  # the positive control: these are the logs
     for name in machine.file(SECRETS).listdir():
