@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
 import subprocess
@@ -125,13 +126,29 @@ def test_a_file_for_people_or_a_compiled_one_rebuilds_nothing(image: Image, path
     assert path not in members(image.context({}))
 
 
-@pytest.mark.xfail(strict=True, reason="running mypy in the folder changes the tag")
-@pytest.mark.parametrize("path", [".mypy_cache/3.11/x.json", ".ruff_cache/x", ".Dockerfile.swp"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        ".mypy_cache/3.11/x.json",
+        ".ruff_cache/x",
+        pytest.param(
+            ".Dockerfile.swp", marks=pytest.mark.xfail(strict=True, reason="hidden files count")
+        ),
+    ],
+)
 def test_caches_of_tools_and_editors_rebuild_nothing(image: Image, path: str) -> None:
     before = image.reference
     (image.folder / path).parent.mkdir(parents=True, exist_ok=True)
     (image.folder / path).write_text("x")
     assert image.reference == before
+
+
+@pytest.mark.xfail(strict=True, reason="looks at the parts of the absolute path")
+def test_the_name_of_the_clones_folder_does_not_matter(image: Image, tmp_path: Path) -> None:
+    copy = tmp_path / "my_cache" / "hub"
+    copy.parent.mkdir()
+    subprocess.run(["cp", "-r", image.folder, copy], check=True)
+    assert replace(image, folder=copy).reference == image.reference
 
 
 @pytest.mark.parametrize("epoch", [1, 2])
@@ -172,10 +189,13 @@ def test_no_mirror_certificate_or_other_setting_changes_a_tag(changes: dict[str,
     assert [i.reference for i in changed.all] == [i.reference for i in plain.all]
 
 
-@pytest.mark.parametrize("name", ["suite", "variant"])
-def test_another_recipe_is_another_base(name: str) -> None:
-    base = BaseImage.of(RECIPE, 1)
-    assert replace(base, **{name: "other"}).reference != base.reference
+@pytest.mark.parametrize("name", ["suite", "variant", "include", "dpkgopts", "aptopts"])
+def test_another_recipe_is_another_base(name: str, tmp_path: Path) -> None:
+    recipe = json.loads(RECIPE.read_text())
+    recipe[name] = "forky" if isinstance(recipe[name], str) else [*recipe[name], "x"]
+    (tmp_path / "recipe.json").write_text(json.dumps(recipe))
+    changed = BaseImage.of(tmp_path / "recipe.json", 1)
+    assert changed.reference != BaseImage.of(RECIPE, 1).reference
 
 
 def test_the_admins_notebook_image_wins() -> None:
@@ -338,5 +358,9 @@ def test_pruning_leaves_the_current_the_previous_and_what_is_used(
 
 
 def test_an_image_two_builds_old_is_pruned() -> None:
-    on_host = [present("hub", 1, 1, False), present("hub", 2, 2, False), present("hub", 3, 3, False)]
+    on_host = [
+        present("hub", 1, 1, False),
+        present("hub", 2, 2, False),
+        present("hub", 3, 3, False),
+    ]
     assert to_prune(on_host, ["hub:3"]) == ["hub:1"]

@@ -59,34 +59,37 @@ def lines(changed: HostReport, **changes: Any) -> list[str]:
 
 # --- Reading ---------------------------------------------------------------------------------
 def test_what_a_host_prints_is_understood() -> None:
-    assert GOOD == HostReport(
-        os_id="debian",
-        os_version="13",
-        architecture="x86_64",
-        user_id=0,
-        memory_mb=7953,
-        disk_mb=41200,
-        state_options="rw,relatime,discard",
-        clock=1900000002,
-        time_service=True,
-        systemd=True,
-        listeners=(
-            Listener("0.0.0.0", 22, "sshd"),
-            Listener("::", 22, "sshd"),
-            Listener("127.0.0.53", 53, "systemd-resolve"),
-            Listener("127.0.0.1", 25, "another program"),
-        ),
-        routes=(
-            Route(IPv4Network("10.0.2.0/24"), "ens3"),
-            Route(IPv4Network("172.17.0.0/16"), "docker0"),
-            Route(IPv4Network("192.168.5.7/32"), "ens3"),
-        ),
-        our_ports=frozenset({8000}),
-        engine="26.1.5+dfsg1",
-        engine_package="docker.io",
-        buildx=True,
-        live_restore=True,
-        foreign_containers=("wiki",),
+    assert (
+        HostReport(
+            os_id="debian",
+            os_version="13",
+            architecture="x86_64",
+            user_id=0,
+            memory_mb=7953,
+            disk_mb=41200,
+            state_options="rw,relatime,discard",
+            clock=1900000002,
+            time_service=True,
+            systemd=True,
+            listeners=(
+                Listener("0.0.0.0", 22, "sshd"),
+                Listener("::", 22, "sshd"),
+                Listener("127.0.0.53", 53, "systemd-resolve"),
+                Listener("127.0.0.1", 25, "another program"),
+            ),
+            routes=(
+                Route(IPv4Network("10.0.2.0/24"), "ens3"),
+                Route(IPv4Network("172.17.0.0/16"), "docker0"),
+                Route(IPv4Network("192.168.5.7/32"), "ens3"),
+            ),
+            our_ports=frozenset({8000}),
+            engine="26.1.5+dfsg1",
+            engine_package="docker.io",
+            buildx=True,
+            live_restore=True,
+            foreign_containers=("wiki",),
+        )
+        == GOOD
     )
 
 
@@ -140,7 +143,10 @@ def test_a_host_that_was_deployed_before_has_no_problems() -> None:
     assert lines(again) == []
 
 
-SWARM = "Docker: swarm mode is on, which excludes live-restore; `docker swarm leave`, or take another host"
+SWARM = (
+    "Docker: swarm mode is on, which excludes live-restore;"
+    " `docker swarm leave`, or take another host"
+)
 IN_HOME = " in group_data/all.py"
 JSON = "/etc/docker/daemon.json"
 
@@ -177,13 +183,17 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"clock": NOW - 301},
-        "clock: the host's clock is -301 s from this machine's;"
-        " set it right: tokens and certificates depend on it",
+        (
+            "clock: the host's clock is -301 s from this machine's;"
+            " set it right: tokens and certificates depend on it"
+        ),
     ),
     (
         {"clock": NOW + 86400},
-        "clock: the host's clock is +86400 s from this machine's;"
-        " set it right: tokens and certificates depend on it",
+        (
+            "clock: the host's clock is +86400 s from this machine's;"
+            " set it right: tokens and certificates depend on it"
+        ),
     ),
     (
         {"routes": (Route(IPv4Network("172.16.0.0/12"), "tun0"),)},
@@ -202,13 +212,17 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"engine_kind": frozenset({"snap"})},
-        "Docker: snap: the snap's Docker can't see the host's files;"
-        " remove it; this installs Debian's",
+        (
+            "Docker: snap: the snap's Docker can't see the host's files;"
+            " remove it; this installs Debian's"
+        ),
     ),
     (
         {"engine_kind": frozenset({"rootless"})},
-        "Docker: rootless: a rootless engine can't filter the sessions' packets;"
-        " remove it; this installs Debian's",
+        (
+            "Docker: rootless: a rootless engine can't filter the sessions' packets;"
+            " remove it; this installs Debian's"
+        ),
     ),
     (
         {"engine_kind": frozenset({"podman"})},
@@ -216,14 +230,18 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"engine_kind": frozenset({"tcp"})},
-        "Docker: the daemon listens on TCP, which gives root to who reaches it;"
-        " remove the tcp:// address from daemon.json or the unit",
+        (
+            "Docker: the daemon listens on TCP, which gives root to who reaches it;"
+            " remove the tcp:// address from daemon.json or the unit"
+        ),
     ),
     ({"engine": "19.03.15"}, "Docker: version 19.03.15 is older than 20.10; upgrade it"),
     (
         {"engine": "28.5.2", "engine_package": "docker-ce", "buildx": False},
-        "Docker: version 28.5.2 has no buildx plugin to build images with;"
-        " install docker-buildx-plugin",
+        (
+            "Docker: version 28.5.2 has no buildx plugin to build images with;"
+            " install docker-buildx-plugin"
+        ),
     ),
     ({"swarm": True}, SWARM),
     (
@@ -233,9 +251,11 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"daemon_json": "[]"}, JSON + ": unreadable: not a JSON object; mend it"),
     (
         {"foreign_containers": ("wiki", "blog"), "live_restore": False},
-        "Docker: must restart for its new configuration, which would end wiki, blog;"
-        ' set "live-restore": true in /etc/docker/daemon.json and `systemctl reload docker`,'
-        " or stop these containers first",
+        (
+            "Docker: must restart for its new configuration, which would end wiki, blog;"
+            ' set "live-restore": true in /etc/docker/daemon.json and `systemctl reload docker`,'
+            " or stop these containers first"
+        ),
     ),
     (
         {"unreachable": ("debian_mirror",)},

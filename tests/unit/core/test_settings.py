@@ -51,13 +51,17 @@ BAD: list[tuple[dict[str, Any], str]] = [
     # addresses of others
     (
         {"public_url": "http://hub.example.org"},
-        "public_url: 'http://hub.example.org': must be https://HOST[:PORT]:"
-        f" the proxy speaks TLS only; {CHANGE}",
+        (
+            "public_url: 'http://hub.example.org': must be https://HOST[:PORT]:"
+            f" the proxy speaks TLS only; {CHANGE}"
+        ),
     ),
     (
         {"public_url": "https://hub.example.org/jupyter"},
-        "public_url: 'https://hub.example.org/jupyter': an origin is scheme, host and port only,"
-        f" such as https://lms.example.org; {CHANGE}",
+        (
+            "public_url: 'https://hub.example.org/jupyter': an origin is scheme, host and port"
+            f" only, such as https://lms.example.org; {CHANGE}"
+        ),
     ),
     ({"public_url": "hub.example.org"}, f"public_url: 'hub.example.org': {URL}; {CHANGE}"),
     ({"pypi_index": "ftp://x"}, f"pypi_index: 'ftp://x': {URL}; {CHANGE}"),
@@ -69,21 +73,33 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"access_control_origins": ["https://lms.example.org/course"]},
-        "access_control_origins: 'https://lms.example.org/course': an origin is scheme, host and"
-        f" port only, such as https://lms.example.org; {CHANGE}",
+        (
+            "access_control_origins: 'https://lms.example.org/course': an origin is scheme, host"
+            f" and port only, such as https://lms.example.org; {CHANGE}"
+        ),
     ),
-    ({"base_url": "jupyter"}, f"""base_url: 'jupyter': must be "/" or a path such as "/jupyter"; {CHANGE}"""),
-    ({"base_url": "/a b"}, f"""base_url: '/a b': must be "/" or a path such as "/jupyter"; {CHANGE}"""),
+    (
+        {"base_url": "jupyter"},
+        f"""base_url: 'jupyter': must be "/" or a path such as "/jupyter"; {CHANGE}""",
+    ),
+    (
+        {"base_url": "/a b"},
+        f"""base_url: '/a b': must be "/" or a path such as "/jupyter"; {CHANGE}""",
+    ),
     # names
     (
         {"notebook_image": "not an image"},
-        "notebook_image: 'not an image': must be an image reference such as"
-        f" registry.example.org/notebook:1.2; {CHANGE}",
+        (
+            "notebook_image: 'not an image': must be an image reference such as"
+            f" registry.example.org/notebook:1.2; {CHANGE}"
+        ),
     ),
     (
         {"service_admins": ["lms", "a:b"]},
-        "service_admins: 'a:b': a service's name has letters, digits, '.', '_' and '-' only;"
-        f" {CHANGE}",
+        (
+            "service_admins: 'a:b': a service's name has letters, digits, '.', '_' and '-' only;"
+            f" {CHANGE}"
+        ),
     ),
     (
         {"service_admins": ["lms", "lms"]},

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from jinja2 import UndefinedError
@@ -14,7 +16,7 @@ from hubhost.isolation import JUMPS
 from hubhost.paths import FIREWALL
 from hubhost.templates import FILES, render
 
-VALUES = {
+VALUES: dict[str, dict[str, Any]] = {
     "firewall/apply.sh": {"jumps": JUMPS},
     "firewall/integrable-jupyterhub-firewall.service": {"firewall": FIREWALL},
 }
@@ -65,7 +67,9 @@ def test_the_unit_runs_the_script() -> None:
 
 
 # --- apply.sh, run against an iptables that only remembers ---------------------------------
-IPTABLES = r"""#!/usr/bin/env python3
+IPTABLES = (
+    rf"#!{sys.executable} -IS"
+    r"""
 import json, os, pathlib, sys
 file = pathlib.Path(os.environ["TABLE"])
 table = json.loads(file.read_text())
@@ -89,6 +93,7 @@ elif verb == "-D":
     table[chain].pop(int(rest[0]) - 1)
 file.write_text(json.dumps(table))
 """
+)
 
 
 class Kernel:
@@ -135,8 +140,10 @@ def kernel(tmp_path: Path) -> Kernel:
         # somebody put a rule of their own first
         (
             '{"INPUT": ["-j ufw", "-j JHUB-INPUT", "-j x"], "DOCKER-USER": ["-j RETURN"]}',
-            '{"INPUT": ["-j JHUB-INPUT", "-j ufw", "-j x"],'
-            ' "DOCKER-USER": ["-j JHUB-FORWARD", "-j RETURN"]}',
+            (
+                '{"INPUT": ["-j JHUB-INPUT", "-j ufw", "-j x"],'
+                ' "DOCKER-USER": ["-j JHUB-FORWARD", "-j RETURN"]}'
+            ),
         ),
         # and ours are there several times
         (
