@@ -103,7 +103,7 @@ class Image:
             for path in sorted(self.folder.rglob("*"))
             if path.is_file()
             and path.suffix not in {".md", ".in", ".pyc"}
-            and "__pycache__" not in path.parts
+            and not any(part == "__pycache__" or part.endswith("_cache") for part in path.parts)
         }
 
     @property

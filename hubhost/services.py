@@ -56,6 +56,7 @@ def proxy(settings: Settings) -> Service:
     ports = [PublishedPort(settings.public_bind, settings.public_port, PROXY_PORT)]
     if settings.publish_proxy_api:
         ports.append(PublishedPort(settings.publish_proxy_api, PROXY_API_PORT, PROXY_API_PORT))
+    hub_url = f"http://{settings.hub_ip}:{HUB_PORT}"
     return Service(
         name=PROXY_NAME,
         image=ImageSet.of(settings).reference("proxy"),
@@ -68,14 +69,17 @@ def proxy(settings: Settings) -> Service:
             *("--ip", "0.0.0.0", "--port", str(PROXY_PORT)),  # noqa: S104  (in the container)
             *("--api-ip", "0.0.0.0", "--api-port", str(PROXY_API_PORT)),  # noqa: S104
             *("--ssl-key", "/run/secrets/tls.key", "--ssl-cert", "/etc/proxy/tls.crt"),
-            *("--log-level", "debug" if settings.debug else "info"),
+            # Until the hub has given a new proxy its routes, and where a session is gone: the hub.
+            *("--default-target", hub_url),
+            *("--error-target", f"{hub_url}{settings.base_url}hub/error"),
+            # At "info" the hub's look at the routes is a line every second.
+            *("--log-level", "debug" if settings.debug else "warn"),
         ),
         mounts=(
             _secret("proxy_token"),
             Mount(str(TLS / "tls.key"), "/run/secrets/tls.key"),
             Mount(str(TLS / "tls.crt"), "/etc/proxy/tls.crt"),
         ),
-        tmpfs=(("/tmp", "size=16m,mode=1777"),),
         ports=tuple(ports),
         health=("node", "/opt/proxy/health.js"),
     )

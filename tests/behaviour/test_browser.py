@@ -29,9 +29,8 @@ def test_the_sessions_url_opens_jupyterlab(session: Session, artifacts: Path) ->
             launcher.wait_for(timeout=60_000)
             page.screenshot(path=artifacts / "jupyterlab.png")
             launcher.click()
-            page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for(
-                timeout=60_000
-            )
+            # A cell that is run before its kernel is connected is dropped.
+            page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=60_000)
             page.locator(".jp-Notebook .cm-content").first.click()
             page.keyboard.type("6*7")
             page.keyboard.press("Shift+Enter")
