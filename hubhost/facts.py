@@ -31,7 +31,8 @@ class Host(FactBase[HostReport]):
     """All that preflight wants to know.
 
     `images`: references that need not be built when they are there; `mirrors`: (setting, host,
-    port), tried only when something is missing; `others_image`: one that nobody builds here.
+    port), tried only when something is missing; `network`: ours, whose bridge is no obstacle;
+    `others_image`: one that nobody builds here.
     """
 
     default = HostReport
@@ -41,6 +42,7 @@ class Host(FactBase[HostReport]):
         self,
         images: tuple[str, ...],
         mirrors: tuple[tuple[str, str, int], ...],
+        network: str,
         others_image: str | None = None,
     ) -> str:
         tries = "".join(
@@ -84,6 +86,8 @@ live_restore {{{{.LiveRestoreEnabled}}}}
   docker ps --format '{{{{.Names}}}} {{{{.Label "{ROLE_LABEL}"}}}}' \\
     | awk 'NF == 1 {{ print "foreign", $1 }}'
   docker ps -aq --filter label={ROLE_LABEL}=service | xargs -r docker inspect -f {quote(ports)}
+  docker network inspect {quote(network)} 2>/dev/null --format 'our_bridge br-{{{{slice .Id 0 12}}}}
+our_bridge {{{{index .Options "com.docker.network.bridge.name"}}}}'
   for image in {quote(others_image or "")}; do
     [ -z "$image" ] || docker image inspect "$image" >/dev/null 2>&1 \\
       || DOCKER_CLI_EXPERIMENTAL=enabled docker manifest inspect "$image" >/dev/null 2>&1 \\
@@ -94,7 +98,7 @@ live_restore {{{{.LiveRestoreEnabled}}}}
     docker image inspect "$image" >/dev/null 2>&1 || missing=yes
   done
 fi
-if [ -n "$missing" ]; then :
+if [ -n "$missing" ]; then echo missing yes
 {tries}fi
 true
 """
@@ -241,6 +245,7 @@ class FirewallState(FactBase[dict[str, list[str]]]):
 for chain in {_quoted(chains)}; do iptables -w -S "$chain" 2>/dev/null | sed 's/^/rule /'; done
 {first}echo "unit $(systemctl is-enabled integrable-jupyterhub-firewall 2>/dev/null)"
 echo "unit $(systemctl is-active integrable-jupyterhub-firewall 2>/dev/null)"
+echo "reload $(systemctl show -P NeedDaemonReload integrable-jupyterhub-firewall 2>/dev/null)"
 true
 """
 

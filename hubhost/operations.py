@@ -119,7 +119,7 @@ def firewall(policy: Policy) -> Commands:
     """Load our chains and their jumps if anything of them is missing, changed or out of place."""
     state = host.get_fact(facts.FirewallState, chains=tuple(chains(policy)))
     first = [f"-A {chain} -j {ours}" for chain, ours in JUMPS]
-    if state.get("unit") != ["enabled", "active"]:
+    if state.get("unit") != ["enabled", "active"] or state.get("reload") == ["yes"]:
         yield script(
             "systemctl daemon-reload", "systemctl enable --now integrable-jupyterhub-firewall"
         )

@@ -45,7 +45,10 @@ def database(settings: Settings) -> Service:
             Mount(DATABASE_VOLUME, "/var/lib/postgresql/data", read_only=False),
             _secret("database_password"),
         ),
-        tmpfs=(("/tmp", "size=64m,mode=1777"), ("/run/postgresql", "mode=1777")),
+        tmpfs=(
+            ("/tmp", "size=64m,mode=1777"),
+            ("/run/postgresql", f"uid={DATABASE_USER},mode=0700"),
+        ),
         ports=ports,
         health=("pg_isready", "-q", "-h", "127.0.0.1"),
     )

@@ -36,7 +36,11 @@ def preflight(settings: Settings) -> None:
     """Refuse a host that can't become a hub."""
     images = tuple(image.reference for image in ImageSet.of(settings).all)
     report = host.get_fact(
-        facts.Host, images=images, mirrors=mirrors(settings), others_image=settings.notebook_image
+        facts.Host,
+        images=images,
+        mirrors=mirrors(settings),
+        network=settings.network_name,
+        others_image=settings.notebook_image,
     )
     if found := problems(settings, report, int(time.time())):
         raise DeployError("\n".join(map(str, found)))

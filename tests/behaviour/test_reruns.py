@@ -146,3 +146,54 @@ openssl x509 -req -in hub.csr -CA ca.crt -CAkey ca.key -days 30 -extfile ext -ou
     assert changed == ["TLS | Install the certificate and its key", "Proxy | Run the proxy"]
     served = Hub(f"{host.public_url}/hub/api", "none", authority)
     assert served.call("GET", "/").status_code == 200
+
+
+WRONG_NETWORK = """
+docker rm -f $(docker ps -aq --filter label=integrable-jupyterhub.role) >/dev/null
+docker network rm jupyterhub_network >/dev/null
+docker network create --subnet 172.27.0.0/16 jupyterhub_network
+"""
+
+
+def test_a_wrong_network_is_made_anew(deployment: Deployment, host: Host, first_run: Run) -> None:
+    host.sh(WRONG_NETWORK)
+    assert deployment.run().changed == [
+        "Network | Create jupyterhub_network",
+        "Database | Run the database",
+        "Proxy | Run the proxy",
+        "Hub | Run the hub",
+    ]
+    assert deployment.run().changed == []
+
+
+def test_a_wrong_network_that_others_use_is_reported(
+    deployment: Deployment, host: Host, first_run: Run
+) -> None:
+    host.sh(WRONG_NETWORK)
+    image = host.sh("docker image ls -q integrable-jupyterhub-base | head -n 1")
+    host.sh(f"docker run -d --name wiki --network jupyterhub_network {image} sleep infinity")
+    try:
+        run = deployment.run(check=False)
+        assert run.failed == "Network | Create jupyterhub_network"
+        assert "network_name: jupyterhub_network exists and is wrong" in run.output
+        assert "wiki is attached to it; remove that container" in run.output
+        assert host.sh("docker ps --format '{{.Names}}'") == "wiki"
+    finally:
+        host.sh("docker rm -f wiki")
+        deployment.run()
+
+
+def test_an_admin_with_sudo_can_deploy(deployment: Deployment, host: Host, first_run: Run) -> None:
+    host.sh("""
+apt-get install -qy --no-install-recommends sudo
+id admin || useradd --create-home admin
+echo 'admin ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/admin
+install -d -m 700 -o admin ~admin/.ssh
+install -m 600 -o admin ~/.ssh/authorized_keys ~admin/.ssh/authorized_keys
+rm -f /etc/integrable-jupyterhub/secrets/routes_token
+""")
+    assert deployment.run("--sudo", ssh_user="admin").changed == [
+        "Secrets | Make the secrets that are missing",
+        "Hub | Run the hub",
+    ]
+    assert deployment.run("--sudo", ssh_user="admin").changed == []
