@@ -8,7 +8,7 @@ export LAB
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-down deploy shell test test-unit test-mutations lint lock refresh-images \
-	env-import venv controller chromium
+	settings-reference 	env-import venv controller chromium
 .SILENT:
 
 help: ## List the verbs
@@ -36,7 +36,7 @@ env-import: controller ## Take over a .env of the reference configuration: make 
 
 # --- Work on it -----------------------------------------------------------------------------
 test: lint chromium ## Everything, on a fresh lab host; never touches the demo
-	$(PYTHON) -m pytest $(wildcard tests/unit tests/lab tests/host tests/behaviour)
+	$(PYTHON) -m pytest tests/unit tests/lab tests/host tests/behaviour
 
 test-unit: venv ## The tests that need no host; within a minute
 	$(PYTHON) -m pytest tests/unit
@@ -69,6 +69,9 @@ UV_COMPILE = env -u PIP_FIND_LINKS -u PIP_EXTRA_INDEX_URL -u UV_FIND_LINKS -u UV
 lock: venv ## Refresh all locks to current versions
 	set -e; for list in $(wildcard requirements/*.in); do \
 		echo "Locking $$list"; $(UV_COMPILE) --output-file "$${list%.in}.txt" "$$list"; done
+
+settings-reference: controller ## Write docs/settings.md anew from the settings' model
+	$(PYTHON) -m hubhost.settings_reference
 
 refresh-images: ## Let Debian's fixes in: the next deploy rebuilds all images, the next lab too
 	awk '/^images_epoch = [0-9]+/ { $$3 += 1; found = 1 } { print } END { exit !found }' \
