@@ -42,6 +42,8 @@ live_restore true
 buildx yes
 foreign wiki
 our_port 8000
+our_bridge br-0123456789ab
+our_bridge br-jhub
 """.splitlines()
 
 GOOD = HostReport.parse(GOOD_LINES)
@@ -83,6 +85,7 @@ def test_what_a_host_prints_is_understood() -> None:
                 Route(IPv4Network("192.168.5.7/32"), "ens3"),
             ),
             our_ports=frozenset({8000}),
+            our_bridges=frozenset({"br-0123456789ab", "br-jhub"}),
             engine="26.1.5+dfsg1",
             engine_package="docker.io",
             buildx=True,
@@ -171,10 +174,14 @@ BAD: list[tuple[dict[str, Any], str]] = [
         "user: user id 1000 is not root; connect as root, or run pyinfra with --sudo",
     ),
     ({"systemd": False}, "init system: PID 1 is not systemd; take a host that runs systemd"),
-    ({"memory_mb": 1999}, "memory: 1999 MB is less than 2000 MB; give the host more memory"),
+    ({"memory_mb": 1899}, "memory: 1899 MB is less than 1900 MB; give the host more memory"),
     (
-        {"disk_mb": 5999},
+        {"disk_mb": 5999, "missing": True},
         "disk: 5999 MB free for Docker is less than 6000 MB; make room, or `docker system prune`",
+    ),
+    (
+        {"disk_mb": 499},
+        "disk: 499 MB free for Docker is less than 500 MB; make room, or `docker system prune`",
     ),
     (
         {"state_options": "rw,nodev,noexec"},
@@ -258,6 +265,11 @@ BAD: list[tuple[dict[str, Any], str]] = [
         ),
     ),
     (
+        {"unknown_image": "mine:1"},
+        "notebook_image: mine:1 is neither on the host nor in a registry it reaches;"
+        " build or load it on the host, or mend the name" + IN_HOME,
+    ),
+    (
         {"unreachable": ("debian_mirror",)},
         "debian_mirror: http://deb.debian.org/debian can't be reached from the host;"
         " set a mirror that can be reached" + IN_HOME,
@@ -281,12 +293,22 @@ def test_a_daemon_json_of_blank_lines_is_an_empty_one() -> None:
     assert lines(HostReport.parse([*GOOD_LINES, "daemon_json ", "daemon_json "])) == []
 
 
+@pytest.mark.xfail(strict=True, reason="only the daemon's command line is looked at")
+def test_a_tcp_address_in_daemon_json_is_refused() -> None:
+    (line,) = lines(report(daemon_json='{"hosts": ["fd://", "tcp://0.0.0.0:2375"]}'))
+    assert line.startswith("Docker: the daemon listens on TCP")
+
+
 def test_all_problems_are_said_at_once() -> None:
     subjects = [line.partition(":")[0] for line in lines(HostReport())]
     assert subjects == ["operating system", "user", "init system", "memory", "disk", "clock"]
 
 
 # --- What is fine ----------------------------------------------------------------------------
+def test_a_rerun_needs_no_room_to_build() -> None:
+    assert lines(report(disk_mb=500)) == []
+
+
 def test_another_system_may_be_tried() -> None:
     assert lines(report(os_id="ubuntu", os_version="24.04"), allow_untested_os=True) == []
 
@@ -303,6 +325,11 @@ def test_a_clock_may_be_five_minutes_off(seconds: int) -> None:
 def test_our_own_bridge_may_have_the_subnet() -> None:
     ours = Route(IPv4Network("172.27.0.0/16"), "br-x")
     assert lines(report(routes=(ours,)), network_bridge="br-x") == []
+
+
+def test_the_bridge_that_our_network_has_now_is_ours_too() -> None:
+    before = Route(IPv4Network("172.27.0.0/16"), "br-0123456789ab")
+    assert lines(report(routes=(before,), our_bridges=frozenset({before.device}))) == []
 
 
 @pytest.mark.xfail(strict=True, reason="0.0.0.0/1 and 128.0.0.0/1 are a VPN's default route")

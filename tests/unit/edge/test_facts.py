@@ -1,0 +1,437 @@
+"""Facts: their commands are valid shell that really runs, and what it prints is understood."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shlex
+import socket
+import subprocess
+import time
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pytest
+from pyinfra.api.facts import FactBase
+
+from hubhost import facts, services
+from hubhost.hostfile import FileState
+from hubhost.images import PresentImage
+from hubhost.isolation import JUMPS, Policy, chains, listing
+from hubhost.preflight import HostReport, Listener, problems
+from hubhost.service import ContainerState, Mount
+from tests.unit.core.sample import settings
+from tests.unit.edge.stubs import Programs
+
+SERVICE = services.hub(settings())
+CHAINS = tuple(chains(Policy.of(settings())))
+
+# Each fact with arguments that need quoting where a person chooses them.
+FACTS: dict[type[FactBase[Any]], dict[str, Any]] = {
+    facts.Host: {
+        "images": ("a:1",),
+        "mirrors": (("pypi_index", "pypi.org", 443),),
+        "network": "jupyterhub_network",
+        "others_image": "b:1",
+    },
+    facts.Files: {"paths": ("/etc/x", "/etc/with blank")},
+    facts.Content: {"path": "/etc/with blank"},
+    facts.Engine: {},
+    facts.MissingPackages: {"packages": ("a", "b")},
+    facts.EngineIsStale: {},
+    facts.DockerNetwork: {"network": "x"},
+    facts.FirewallState: {"chains": CHAINS},
+    facts.ImagePresent: {"reference": "a:1"},
+    facts.OurImages: {},
+    facts.Secrets: {},
+    facts.Certificate: {"directory": "/etc/x"},
+    facts.Container: {"service": SERVICE},
+}
+
+
+def command(fact: type[FactBase[Any]], **arguments: Any) -> str:
+    return str(fact().command(**(arguments or FACTS[fact])))
+
+
+def test_there_are_arguments_for_every_fact() -> None:
+    defined = {
+        value
+        for value in vars(facts).values()
+        if isinstance(value, type) and issubclass(value, FactBase) and value is not FactBase
+    }
+    assert defined == set(FACTS)
+
+
+@pytest.mark.parametrize("fact", FACTS, ids=lambda fact: fact.__name__)
+def test_a_facts_command_is_valid_shell(fact: type[FactBase[Any]]) -> None:
+    subprocess.run(["sh", "-n", "-c", command(fact)], check=True)
+
+
+@pytest.mark.parametrize("fact", FACTS, ids=lambda fact: fact.__name__)
+def test_a_fact_of_a_bare_host_is_no_failure(fact: type[FactBase[Any]], programs: Programs) -> None:
+    """Docker, iptables and the rest are there but know nothing: no fact may fail the host."""
+    for name in ("docker", "iptables", "systemctl", "dpkg-query", "openssl"):
+        programs.add(name, "echo $0: unknown >&2; exit 1")
+    needs = fact().requires_command(**FACTS[fact])
+    done = programs.run(command(fact))
+    if fact is not facts.OurImages:  # the Docker it needs does answer
+        assert done.returncode == 0
+    fact().process(done.stdout.splitlines())
+    assert needs in (None, "docker", "dockerd", "iptables", "openssl")
+
+
+@pytest.mark.parametrize("fact", FACTS, ids=lambda fact: fact.__name__)
+def test_a_fact_has_a_default_for_a_host_without_its_program(fact: type[FactBase[Any]]) -> None:
+    if fact().requires_command(**FACTS[fact]):
+        default = fact.default()
+        assert default is None or default == type(default)()
+
+
+# --- Host ------------------------------------------------------------------------------------
+def host_report(programs: Programs, **arguments: Any) -> HostReport:
+    wanted = {"images": (), "mirrors": (), "network": "jupyterhub_network"} | arguments
+    return facts.Host().process(programs.run(command(facts.Host, **wanted)).stdout.splitlines())
+
+
+DOCKER = r"""
+case "$*" in
+version | "buildx version") ;;
+info*) printf 'engine 26.1.5+dfsg1\nswarm inactive\nlive_restore true\n%s' "$SECURITY"
+    printf 'security name=seccomp,profile=builtin\nsecurity name=cgroupns\n\n' ;;
+"ps --format"*) printf 'wiki \njupyterhub_hub service\njupyterhub_session-x session\n' ;;
+"ps -aq --filter label=integrable-jupyterhub.role=service") echo 0123456789ab ;;
+inspect*0123456789ab) printf 'our_port 8000\n\n' ;;
+"network inspect jupyterhub_network"*) printf 'our_bridge br-5f0c\nour_bridge br-jhub\n' ;;
+"image inspect there:1") ;;
+*) exit 1 ;;
+esac
+"""
+
+
+@pytest.fixture
+def docker_host(programs: Programs) -> Programs:
+    """A Debian 13 with Docker, as its programs tell of it."""
+    programs.add("dockerd")
+    programs.add("docker", DOCKER)
+    programs.add("dpkg-query", '[ "$3" = docker.io ] && printf "install ok installed"')
+    programs.add("systemctl", '[ "$1 $2" = "is-active chrony" ] && echo active')
+    programs.says("ss", 'LISTEN 0 128 0.0.0.0:22 0.0.0.0:* users:(("sshd",pid=1,fd=3))')
+    programs.says("ip", "172.17.0.0/16 dev docker0 proto kernel scope link src 172.17.0.1")
+    programs.says("uname", "x86_64")
+    return programs
+
+
+def test_a_look_at_this_very_machine_is_understood(programs: Programs) -> None:
+    programs.add("docker", "exit 1")
+    report = host_report(programs)
+    assert report.os_id
+    assert report.user_id == os.geteuid()
+    assert report.memory_mb > 100
+    assert report.disk_mb > 0
+    assert report.state_options
+    assert abs(report.clock - time.time()) < 60
+    assert report.engine is None
+
+
+def test_a_hosts_docker_is_described(docker_host: Programs) -> None:
+    report = host_report(docker_host, images=("there:1",))
+    assert report.engine == "26.1.5+dfsg1"
+    assert report.engine_package == "docker.io"
+    assert report.engine_kind == frozenset()
+    assert report.live_restore
+    assert report.buildx
+    assert not report.swarm
+    assert report.foreign_containers == ("wiki",)
+    assert report.our_ports == {8000}
+    assert report.our_bridges == {"br-5f0c", "br-jhub"}
+    assert report.time_service
+    assert report.listeners == (Listener("0.0.0.0", 22, "sshd"),)
+    assert [str(route.network) for route in report.routes] == ["172.17.0.0/16"]
+
+
+def test_a_rootless_engine_is_told_by_its_security_options(docker_host: Programs) -> None:
+    docker_host.add("docker", "SECURITY='security name=rootless\n'" + DOCKER)
+    assert host_report(docker_host).engine_kind == {"rootless"}
+
+
+def test_swarm_mode_is_told(docker_host: Programs) -> None:
+    docker_host.add("docker", DOCKER.replace("swarm inactive", "swarm active"))
+    assert host_report(docker_host).swarm
+
+
+@pytest.mark.parametrize(("image", "unknown"), [("there:1", None), ("nowhere:1", "nowhere:1")])
+def test_a_session_image_that_is_nowhere_is_told(
+    image: str, unknown: str | None, docker_host: Programs
+) -> None:
+    assert host_report(docker_host, others_image=image).unknown_image == unknown
+
+
+def test_podmans_docker_is_told(docker_host: Programs) -> None:
+    docker_host.add("dpkg-query", '[ "$3" = podman-docker ] && printf "install ok installed"')
+    assert host_report(docker_host).engine_kind == {"podman"}
+
+
+def test_a_package_that_was_removed_but_not_purged_is_none(docker_host: Programs) -> None:
+    docker_host.add("dpkg-query", 'printf "deinstall ok config-files"')
+    report = host_report(docker_host)
+    assert report.engine_package == ""
+    assert report.engine_kind == frozenset()
+
+
+def test_the_hosts_daemon_json_is_read(
+    docker_host: Programs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "daemon.json"
+    path.write_text('{\n  "iptables": false\n}\n')
+    monkeypatch.setattr(facts, "DAEMON_JSON", PurePosixPath(path))
+    report = host_report(docker_host)
+    found = [p.message for p in problems(settings(), report, report.clock)]
+    assert '"iptables": false leaves sessions unisolated' in found
+
+
+@pytest.fixture
+def closed_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def test_mirrors_are_tried_when_an_image_is_missing(
+    docker_host: Programs, closed_port: int
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        open_port = server.getsockname()[1]
+        mirrors = (
+            ("pypi_index", "127.0.0.1", closed_port),
+            ("npm_registry", "127.0.0.1", open_port),
+        )
+        report = host_report(docker_host, images=("there:1", "missing:1"), mirrors=mirrors)
+    assert report.missing
+    assert report.unreachable == ("pypi_index",)
+
+
+def test_mirrors_are_left_alone_when_nothing_must_be_fetched(
+    docker_host: Programs, closed_port: int
+) -> None:
+    mirrors = (("pypi_index", "127.0.0.1", closed_port),)
+    report = host_report(docker_host, images=("there:1",), mirrors=mirrors)
+    assert not report.missing
+    assert report.unreachable == ()
+
+
+# --- Files -----------------------------------------------------------------------------------
+def test_files_that_exist_are_described(programs: Programs, tmp_path: Path) -> None:
+    path = tmp_path / "with blank"
+    path.write_text("content\n")
+    path.chmod(0o640)
+    paths = (str(path), str(tmp_path / "missing"))
+    found = facts.Files().process(programs.output(command(facts.Files, paths=paths)))
+    owner = path.stat()
+    digest = hashlib.sha256(b"content\n").hexdigest()
+    assert found == {str(path): FileState(digest, 0o640, owner.st_uid, owner.st_gid)}
+
+
+@pytest.mark.parametrize("content", ["", "one\n", "one\n\n two\n"])
+def test_a_files_content_is_read_whole(content: str, programs: Programs, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text(content)
+    output = programs.output(command(facts.Content, path=str(tmp_path / "file")))
+    assert facts.Content().process(output) == content
+
+
+def test_a_missing_file_has_no_content(programs: Programs, tmp_path: Path) -> None:
+    output = programs.output(command(facts.Content, path=str(tmp_path / "missing")))
+    assert facts.Content().process(output) == ""
+
+
+# --- Docker ----------------------------------------------------------------------------------
+@pytest.mark.parametrize("package", ["", "docker.io", "docker-ce"])
+def test_the_engines_package_and_debians_version_are_told(package: str, programs: Programs) -> None:
+    programs.add("dpkg-query", f'[ "$3" = "{package}" ] && printf "install ok installed"')
+    found, version = facts.Engine().process(programs.output(command(facts.Engine)))
+    assert found == package
+    assert version == subprocess.check_output(
+        ["sh", "-c", '. /etc/os-release; printf %s "$VERSION_ID"'], text=True
+    )
+
+
+@pytest.mark.xfail(strict=True, reason="Debian's would be installed beside it")
+def test_an_engine_from_no_package_is_told(programs: Programs) -> None:
+    programs.add("dpkg-query", "exit 1")
+    programs.add("dockerd")
+    found, _ = facts.Engine().process(programs.output(command(facts.Engine)))
+    assert found not in ("", "docker.io")
+
+
+def test_only_packages_that_are_not_installed_are_missing(programs: Programs) -> None:
+    programs.add(
+        "dpkg-query",
+        'case "$3" in a) printf "install ok installed";; b) printf "deinstall ok config-files";;'
+        " *) exit 1;; esac",
+    )
+    output = programs.output(command(facts.MissingPackages, packages=("a", "b", "c")))
+    assert facts.MissingPackages().process(output) == ["b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("started", "stale"), [("2030-01-01 00:00:10 UTC", False), ("2029-12-31 23:59:50 UTC", True)]
+)
+def test_an_engine_older_than_its_configuration_is_stale(
+    started: str,
+    stale: bool,
+    programs: Programs,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = tmp_path / "daemon.json"
+    path.touch()
+    os.utime(path, (1893456000, 1893456000))  # 2030-01-01 00:00:00 UTC
+    monkeypatch.setattr(facts, "DAEMON_JSON", PurePosixPath(path))
+    programs.says("systemctl", started)
+    assert facts.EngineIsStale().process(programs.output(command(facts.EngineIsStale))) is stale
+
+
+def test_an_engine_without_configuration_is_not_stale(
+    programs: Programs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(facts, "DAEMON_JSON", PurePosixPath(tmp_path / "none"))
+    programs.says("systemctl", "2030-01-01 00:00:10 UTC")
+    assert facts.EngineIsStale().process(programs.output(command(facts.EngineIsStale))) is False
+
+
+def test_a_network_is_told_with_the_roles_of_what_is_attached(programs: Programs) -> None:
+    programs.add(
+        "docker",
+        """case "$1" in
+network) echo '{"Driver": "bridge", "EnableIPv6": false}' ;;
+ps) printf 'jupyterhub_hub service\\nwiki \\n' ;;
+esac""",
+    )
+    assert facts.DockerNetwork().process(programs.output(command(facts.DockerNetwork))) == {
+        "Driver": "bridge",
+        "EnableIPv6": False,
+        "attached": {"jupyterhub_hub": "service", "wiki": ""},
+    }
+
+
+@pytest.mark.parametrize("output", [[], [""]])
+def test_a_network_that_is_not_there_is_none(output: list[str]) -> None:
+    assert facts.DockerNetwork().process(output) is None
+
+
+@pytest.mark.parametrize(("code", "present"), [(0, True), (1, False)])
+def test_an_image_is_there_or_not(code: int, present: bool, programs: Programs) -> None:
+    programs.add("docker", f"exit {code}")
+    output = programs.output(command(facts.ImagePresent))
+    assert facts.ImagePresent().process(output) is present
+
+
+def test_our_images_are_told_with_their_age_and_use() -> None:
+    output = [
+        "used integrable-jupyterhub-hub:aaa",
+        "used registry.example.org/wiki:1",
+        "image integrable-jupyterhub-hub:aaa 2030-01-02 10:00:00 +0000 UTC",
+        "image integrable-jupyterhub-hub:latest 2030-01-02 10:00:00 +0000 UTC",
+        "image integrable-jupyterhub-notebook:bbb 2030-01-01 10:00:00 +0000 UTC",
+    ]
+    prefix = "integrable-jupyterhub-"
+    assert facts.OurImages().process(output) == [
+        PresentImage("hub", f"{prefix}hub:aaa", "2030-01-02 10:00:00 +0000 UTC", True),
+        PresentImage("notebook", f"{prefix}notebook:bbb", "2030-01-01 10:00:00 +0000 UTC", False),
+    ]
+
+
+# --- Containers ------------------------------------------------------------------------------
+def test_a_container_and_what_it_should_be_made_of_are_told(programs: Programs) -> None:
+    programs.add(
+        "docker",
+        """case "$1" in
+container) echo '{"digest": "abc", "running": true, "health": "healthy"}' ;;
+image) echo '{"image_id": "sha256:1"}' ;;
+esac""",
+    )
+    state = facts.Container().process(programs.output(command(facts.Container)))
+    nothing = hashlib.sha256(b"").hexdigest()
+    assert state == ContainerState("sha256:1", nothing, "abc", True, "healthy")
+
+
+def test_a_container_that_is_not_there_has_no_digest(programs: Programs) -> None:
+    programs.add("docker", "echo; exit 1")
+    state = facts.Container().process(programs.output(command(facts.Container)))
+    assert (state.digest, state.running, state.health, state.image_id) == (None, None, None, "")
+
+
+def test_a_container_of_others_by_that_name_has_an_empty_digest() -> None:
+    output = ['{"digest": null, "running": true, "health": ""}', '{"files_digest": "x"}']
+    assert facts.Container().process(output) == ContainerState("", "x", "", True, "")
+
+
+def test_the_content_of_mounted_files_is_in_the_digest(programs: Programs, tmp_path: Path) -> None:
+    programs.add("docker", "exit 1")
+    for name in ("first", "second"):
+        (tmp_path / name).write_text(name)
+    mounts = tuple(Mount(str(tmp_path / name), f"/{name}") for name in ("first", "second"))
+    script = command(facts.Container, service=replace(SERVICE, mounts=mounts))
+    state = facts.Container().process(programs.output(script))
+    assert state.files_digest == hashlib.sha256(b"firstsecond").hexdigest()
+
+
+def test_docker_is_asked_in_its_own_template_language(programs: Programs, tmp_path: Path) -> None:
+    programs.add("docker", f'printf "%s\\n" "$4" >> {tmp_path}/asked')
+    programs.output(command(facts.Container))
+    assert (tmp_path / "asked").read_text().splitlines() == [
+        (
+            '{"digest": {{json (index .Config.Labels "integrable-jupyterhub.digest")}},'
+            ' "running": {{.State.Running}}, "health":'
+            ' {{if .State.Health}}{{json .State.Health.Status}}{{else}}""{{end}}}'
+        ),
+        '{"image_id": {{json .Id}}}',
+    ]
+
+
+# --- Firewall --------------------------------------------------------------------------------
+def test_our_rules_and_their_jumps_are_told(programs: Programs) -> None:
+    policy = Policy.of(settings())
+    shown = {ours: [line for line in listing(policy) if line.split()[1] == ours] for ours in CHAINS}
+    for chain, ours in JUMPS:
+        shown[chain] = [f"-N {chain}", f"-A {chain} -j {ours}", f"-A {chain} -j RETURN"]
+    cases = [f"{chain}) printf '%s\\n' {shlex.join(lines)} ;;" for chain, lines in shown.items()]
+    programs.add("iptables", "\n".join(['case "$3" in', *cases, "*) exit 1 ;;", "esac"]))
+    programs.add(
+        "systemctl",
+        'case "$1" in is-enabled) echo enabled;; is-active) echo active;; show) echo no;; esac',
+    )
+    assert facts.FirewallState().process(programs.output(command(facts.FirewallState))) == {
+        "rule": listing(policy),
+        "first": ["-A DOCKER-USER -j JHUB-FORWARD", "-A INPUT -j JHUB-INPUT"],
+        "unit": ["enabled", "active"],
+        "reload": ["no"],
+    }
+
+
+# --- Secrets ---------------------------------------------------------------------------------
+@pytest.fixture
+def secrets_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "secrets"
+    folder.mkdir(mode=0o700)
+    monkeypatch.setattr(facts, "SECRETS", PurePosixPath(folder))
+    return folder
+
+
+def test_secrets_are_told_by_name_mode_and_owner(programs: Programs, secrets_folder: Path) -> None:
+    for name, content in (("proxy_token", "s3cret"), ("empty", ""), ("service_tokens", "a:s3;b:t")):
+        (secrets_folder / name).write_text(content)
+        (secrets_folder / name).chmod(0o640)
+    owner = f"{os.geteuid()} {secrets_folder.stat().st_gid}"
+    assert facts.Secrets().process(programs.output(command(facts.Secrets))) == {
+        ".": f"700 {owner}",
+        "proxy_token": f"640 {owner}",
+        "service_tokens": f"640 {owner}",
+        "services": "a b",
+    }
+
+
+def test_no_secret_leaves_the_host(programs: Programs, secrets_folder: Path) -> None:
+    (secrets_folder / "proxy_token").write_text("s3cret")
+    (secrets_folder / "service_tokens").write_text("lms:s3cret;grader:s3cret")
+    assert "s3cret" not in "\n".join(programs.output(command(facts.Secrets)))

@@ -1,0 +1,624 @@
+"""Operations: what each does to a host where nothing is yet, all is right, or something differs."""
+
+from __future__ import annotations
+
+import base64
+import io
+import shlex
+import stat
+import subprocess
+import tarfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pytest
+from pyinfra.api.command import StringCommand
+from pyinfra.context import ctx_host
+
+from hubhost import facts, operations, services
+from hubhost.engine import daemon_configuration
+from hubhost.hostfile import SERVICES_GROUP, FileState, HostFile
+from hubhost.images import ImageSet, PresentImage
+from hubhost.isolation import JUMPS, Policy, listing
+from hubhost.network import Network
+from hubhost.secrets import ALL_SECRETS
+from hubhost.service import ContainerState
+from hubhost.tls import names
+from tests.unit.core.sample import settings
+from tests.unit.edge.stubs import FakeHost, Programs, commands, stdin, text
+
+SETTINGS = settings()
+SERVICE = services.hub(SETTINGS)
+NETWORK = Network.of(SETTINGS)
+POLICY = Policy.of(SETTINGS)
+IMAGES = ImageSet.of(SETTINGS)
+FILE = HostFile(PurePosixPath("/etc/x/secret file"), "s3cret\n", 0o640, SERVICES_GROUP)
+
+NETWORK_STATE = {
+    "Driver": "bridge",
+    "EnableIPv6": False,
+    "Internal": False,
+    "IPAM": {"Config": [NETWORK.ipam]},
+    "Options": NETWORK.bridge_options,
+    "attached": {},
+}
+RULES = {
+    "unit": ["enabled", "active"],
+    "reload": ["no"],
+    "rule": listing(POLICY),
+    "first": [f"-A {chain} -j {ours}" for chain, ours in JUMPS],
+}
+OLD = [PresentImage("hub", f"hub:{n}", f"2030-01-0{n}", used=False) for n in (1, 2, 3)]
+SECRETS = {
+    ".": "700 0 0",
+    **{secret.name: f"640 0 {SERVICES_GROUP}" for secret in ALL_SECRETS},
+    "services": "service-admin",
+}
+
+
+def flat(made: list[StringCommand]) -> str:
+    return "\n".join(map(text, made))
+
+
+# Every operation that makes something from nothing, for what is true of them all.
+MAKING: dict[str, Callable[[], list[StringCommand]]] = {
+    "packages": lambda: commands(
+        operations.packages, {facts.MissingPackages: ["a"]}, packages=("a", "b")
+    ),
+    "engine": lambda: commands(
+        operations.engine,
+        {facts.Engine: ("", "13"), facts.MissingPackages: ["docker.io"]},
+        tools=("mmdebstrap",),
+    ),
+    "engine_configuration": lambda: commands(
+        operations.engine_configuration, {facts.Content: ""}, subnet=SETTINGS.network_subnet
+    ),
+    "fresh_engine": lambda: commands(operations.fresh_engine, {facts.EngineIsStale: True}),
+    "file_tree": lambda: commands(operations.file_tree, {facts.Files: {}}, files=(FILE,)),
+    "docker_network": lambda: commands(
+        operations.docker_network, {facts.DockerNetwork: None}, network=NETWORK
+    ),
+    "firewall": lambda: commands(operations.firewall, {facts.FirewallState: {}}, policy=POLICY),
+    "base_image": lambda: commands(
+        operations.base_image,
+        {facts.ImagePresent: False},
+        image=IMAGES.base,
+        settings=SETTINGS,
+    ),
+    "built_image": lambda: commands(
+        operations.built_image,
+        {facts.ImagePresent: False},
+        image=IMAGES.built[0],
+        settings=SETTINGS,
+    ),
+    "pulled_image": lambda: commands(
+        operations.pulled_image, {facts.ImagePresent: False}, reference="mine:1"
+    ),
+    "prune_images": lambda: commands(
+        operations.prune_images, {facts.OurImages: OLD}, images=IMAGES.all
+    ),
+    "secrets": lambda: commands(
+        operations.secrets,
+        {facts.Secrets: {}},
+        wanted=ALL_SECRETS,
+        services=("service-admin",),
+    ),
+    "self_signed_certificate": lambda: commands(
+        operations.self_signed_certificate,
+        {facts.Certificate: []},
+        directory="/etc/integrable-jupyterhub/tls",
+        names=names(SETTINGS),
+    ),
+    "container": lambda: commands(
+        operations.container, {facts.Container: ContainerState("sha256:1", "f")}, service=SERVICE
+    ),
+}
+
+
+def test_every_operation_is_tried_here() -> None:
+    defined = {
+        name
+        for name, value in vars(operations).items()
+        if hasattr(value, "_inner") and value.__module__ == operations.__name__
+    }
+    assert defined == set(MAKING)
+
+
+@pytest.mark.parametrize("name", MAKING)
+def test_what_an_operation_runs_is_valid_shell(name: str) -> None:
+    made = MAKING[name]()
+    assert made
+    for command in made:
+        subprocess.run(["sh", "-n", "-c", text(command)], check=True)
+
+
+@pytest.mark.parametrize("name", MAKING)
+def test_no_secret_is_in_a_command(name: str) -> None:
+    assert "s3cret" not in flat(MAKING[name]())
+
+
+@pytest.mark.parametrize("name", MAKING)
+def test_a_script_of_several_lines_stops_at_its_first_error(name: str) -> None:
+    for command in MAKING[name]():
+        assert "\n" not in text(command) or text(command).startswith("set -eu\n")
+
+
+# --- Packages and the engine -----------------------------------------------------------------
+def test_only_missing_packages_are_installed() -> None:
+    (command,) = MAKING["packages"]()
+    assert text(command).splitlines()[-1].endswith("install --no-install-recommends a")
+
+
+def test_when_nothing_is_missing_no_package_list_is_fetched() -> None:
+    assert commands(operations.packages, {facts.MissingPackages: []}, packages=("a",)) == []
+
+
+@pytest.mark.parametrize(
+    ("present", "asked"),
+    [
+        (("", "13"), ("docker.io", "docker-cli", "docker-buildx", "mmdebstrap")),
+        (("", "12"), ("docker.io", "mmdebstrap")),
+        (("docker-ce", "13"), ("mmdebstrap",)),
+    ],
+)
+def test_the_engine_is_installed_unless_another_is_there(
+    present: tuple[str, str], asked: tuple[str, ...]
+) -> None:
+    seen = []
+
+    class Host(FakeHost):
+        def get_fact(self, fact: type, **arguments: Any) -> Any:
+            if fact is facts.MissingPackages:
+                seen.append(arguments["packages"])
+            return super().get_fact(fact, **arguments)
+
+    with ctx_host.use(Host({facts.Engine: present, facts.MissingPackages: []})):
+        assert list(operations.engine._inner(tools=("mmdebstrap",))) == []
+    assert seen == [asked]
+
+
+def test_a_configuration_that_has_what_is_needed_stays() -> None:
+    current = daemon_configuration('{"debug": true}', SETTINGS.network_subnet)
+    given = {facts.Content: current}
+    assert commands(operations.engine_configuration, given, subnet=SETTINGS.network_subnet) == []
+
+
+def test_a_configuration_is_merged_not_overwritten() -> None:
+    given = {facts.Content: '{"data-root": "/srv"}\n'}
+    (command,) = commands(operations.engine_configuration, given, subnet=SETTINGS.network_subnet)
+    assert b'"data-root": "/srv"' in base64.b64decode(stdin(command))
+
+
+def test_an_engine_that_is_current_is_not_restarted() -> None:
+    assert commands(operations.fresh_engine, {facts.EngineIsStale: False}) == []
+
+
+def test_live_restore_is_loaded_before_the_restart() -> None:
+    (command,) = MAKING["fresh_engine"]()
+    assert text(command).splitlines()[1:] == ["systemctl reload docker", "systemctl restart docker"]
+
+
+# --- Files -----------------------------------------------------------------------------------
+def state_of(file: HostFile) -> dict[str, FileState]:
+    return {str(file.path): FileState(file.sha256, file.mode, 0, file.group)}
+
+
+def test_files_that_are_right_are_not_written() -> None:
+    assert commands(operations.file_tree, {facts.Files: state_of(FILE)}, files=(FILE,)) == []
+
+
+def test_only_the_files_that_differ_are_written() -> None:
+    other = replace(FILE, path=PurePosixPath("/etc/x/other"))
+    (command,) = commands(operations.file_tree, {facts.Files: state_of(FILE)}, files=(FILE, other))
+    assert "/etc/x/other" in text(command)
+
+
+def test_a_file_is_written_with_content_and_mode(programs: Programs, tmp_path: Path) -> None:
+    programs.add("chown", f"echo $@ > {tmp_path}/owner")
+    file = replace(FILE, path=PurePosixPath(tmp_path / "new folder" / "file"))
+    (command,) = commands(operations.file_tree, {facts.Files: {}}, files=(file,))
+    assert programs.run(text(command), stdin(command)).returncode == 0
+    assert Path(file.path).read_text() == "s3cret\n"
+    assert stat.S_IMODE(Path(file.path).stat().st_mode) == 0o640
+    assert (tmp_path / "owner").read_text() == f"0:{SERVICES_GROUP} {file.path}.new\n"
+    assert [path.name for path in Path(file.path).parent.iterdir()] == ["file"]
+
+
+def test_a_file_is_readable_by_nobody_else_before_its_time(
+    programs: Programs, tmp_path: Path
+) -> None:
+    programs.add("chown", f"stat -c %a {tmp_path}/file.new > {tmp_path}/mode")
+    file = replace(FILE, path=PurePosixPath(tmp_path / "file"), mode=0o644)
+    (command,) = commands(operations.file_tree, {facts.Files: {}}, files=(file,))
+    programs.run(text(command), stdin(command))
+    assert (tmp_path / "mode").read_text() == "600\n"
+
+
+def test_a_broken_transfer_leaves_the_old_file(programs: Programs, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("old")
+    file = replace(FILE, path=PurePosixPath(tmp_path / "file"))
+    (command,) = commands(operations.file_tree, {facts.Files: {}}, files=(file,))
+    assert programs.run(text(command), "no base64!").returncode != 0
+    assert (tmp_path / "file").read_text() == "old"
+
+
+# --- Network ---------------------------------------------------------------------------------
+def test_a_missing_network_is_created() -> None:
+    (command,) = MAKING["docker_network"]()
+    assert text(command).startswith("docker network create --driver bridge --subnet 172.27.0.0/16 ")
+    assert text(command).endswith(" jupyterhub_network")
+
+
+def test_a_network_that_is_right_stays() -> None:
+    given = {facts.DockerNetwork: NETWORK_STATE}
+    assert commands(operations.docker_network, given, network=NETWORK) == []
+
+
+def test_a_wrong_network_is_removed_and_created() -> None:
+    given = {facts.DockerNetwork: NETWORK_STATE | {"EnableIPv6": True}}
+    removal, creation = commands(operations.docker_network, given, network=NETWORK)
+    assert text(removal) == "set -eu\ndocker network rm jupyterhub_network"
+    assert text(creation) == text(MAKING["docker_network"]()[0])
+
+
+def test_a_wrong_network_with_foreign_containers_is_an_error(programs: Programs) -> None:
+    given = {facts.DockerNetwork: NETWORK_STATE | {"Driver": "x", "attached": {"wiki": ""}}}
+    removal, _ = commands(operations.docker_network, given, network=NETWORK)
+    programs.add("docker", "echo docker was called >&2; exit 0")
+    done = programs.run(text(removal))
+    assert done.returncode == 1
+    assert "docker was called" not in done.stderr
+    assert "wiki is attached to it; remove that container" in done.stderr
+
+
+# --- Firewall --------------------------------------------------------------------------------
+def test_rules_that_are_loaded_stay() -> None:
+    assert commands(operations.firewall, {facts.FirewallState: RULES}, policy=POLICY) == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"rule": listing(POLICY)[:-1]},
+        {"rule": [*listing(POLICY)[:-1], "-A JHUB-INPUT -j ACCEPT"]},
+        {"rule": []},
+        {"first": ["-A DOCKER-USER -j RETURN", "-A INPUT -j JHUB-INPUT"]},
+        {"first": ["-A DOCKER-USER -j JHUB-FORWARD"]},
+    ],
+    ids=["one missing", "one changed", "all gone", "jump not first", "jump gone"],
+)
+def test_rules_that_differ_are_loaded_again(changes: dict[str, Any]) -> None:
+    given = {facts.FirewallState: RULES | changes}
+    (command,) = commands(operations.firewall, given, policy=POLICY)
+    assert text(command) == "set -eu\nsystemctl reload integrable-jupyterhub-firewall"
+
+
+def test_an_edited_unit_is_read_again() -> None:
+    given = {facts.FirewallState: RULES | {"reload": ["yes"]}}
+    (command,) = commands(operations.firewall, given, policy=POLICY)
+    assert "systemctl daemon-reload" in text(command)
+
+
+@pytest.mark.parametrize("unit", [["disabled", "active"], ["enabled", "inactive"], ["", "failed"]])
+def test_a_unit_that_does_not_run_is_enabled_and_started(unit: list[str]) -> None:
+    given = {facts.FirewallState: RULES | {"unit": unit}}
+    (command,) = commands(operations.firewall, given, policy=POLICY)
+    assert text(command).splitlines()[1:] == [
+        "systemctl daemon-reload",
+        "systemctl enable --now integrable-jupyterhub-firewall",
+    ]
+
+
+# --- Images ----------------------------------------------------------------------------------
+@pytest.mark.parametrize("operation", [operations.base_image, operations.built_image])
+def test_an_image_that_is_there_is_not_made(operation: Any) -> None:
+    image = IMAGES.base if operation is operations.base_image else IMAGES.built[0]
+    given = {facts.ImagePresent: True}
+    assert commands(operation, given, image=image, settings=SETTINGS) == []
+
+
+def test_a_pulled_image_that_is_there_is_not_pulled() -> None:
+    given = {facts.ImagePresent: True}
+    assert commands(operations.pulled_image, given, reference="mine:1") == []
+
+
+def test_the_base_image_is_made_in_a_folder_that_may_have_devices() -> None:
+    (command,) = MAKING["base_image"]()
+    assert IMAGES.base
+    assert "export TMPDIR=/var/lib/integrable-jupyterhub/build" in text(command)
+    assert text(command).splitlines()[-1].endswith(f" $TMPDIR/base.tar {IMAGES.base.reference}")
+    assert "LABEL integrable-jupyterhub.image=base" in text(command)
+
+
+def test_extra_certificates_reach_the_base_image_by_standard_input(tmp_path: Path) -> None:
+    (tmp_path / "ca.crt").write_text("PEM\n")
+    given = settings(extra_ca_certificates=[str(tmp_path / "ca.crt")])
+    (command,) = commands(
+        operations.base_image, {facts.ImagePresent: False}, image=IMAGES.base, settings=given
+    )
+    assert stdin(command) == "PEM\n"
+    assert "PEM" not in text(command)
+
+
+def test_a_build_gets_its_context_by_standard_input(programs: Programs, tmp_path: Path) -> None:
+    programs.add(
+        "docker",
+        f"""[ "$1" = build ] || exit 1
+cat > {tmp_path}/context
+printf '%s\\n' "$@" > {tmp_path}/words""",
+    )
+    programs.add("flock")
+    (command,) = MAKING["built_image"]()
+    script = text(command).replace("/run/lock/", f"{tmp_path}/")
+    assert programs.run(script, stdin(command)).returncode == 0
+    with tarfile.open(fileobj=io.BytesIO((tmp_path / "context").read_bytes())) as tar:
+        assert {"Dockerfile", ".build/env"} <= set(tar.getnames())
+    image = IMAGES.built[0]
+    words = (tmp_path / "words").read_text().splitlines()
+    assert f"BASE={image.base}" in words
+    assert image.reference in words
+    assert "integrable-jupyterhub.image=database" in words
+
+
+def test_a_failed_build_shows_its_last_lines(programs: Programs, tmp_path: Path) -> None:
+    programs.add("docker", '[ "$1" = build ] && echo "E: no such package"; exit 1')
+    programs.add("flock")
+    (command,) = MAKING["built_image"]()
+    script = text(command).replace("/run/lock/", f"{tmp_path}/")
+    done = programs.run(script, stdin(command))
+    assert done.returncode == 1
+    assert done.stderr == "E: no such package\n"
+
+
+def test_an_image_that_another_run_made_meanwhile_is_not_built_again(
+    programs: Programs, tmp_path: Path
+) -> None:
+    programs.add("docker", '[ "$1 $2" = "image inspect" ] || { echo built >&2; exit 1; }')
+    programs.add("flock")
+    (command,) = MAKING["built_image"]()
+    done = programs.run(text(command).replace("/run/lock/", f"{tmp_path}/"), stdin(command))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_an_image_that_nobody_has_is_one_line(programs: Programs) -> None:
+    programs.add("docker", "exit 1")
+    (command,) = MAKING["pulled_image"]()
+    done = programs.run(text(command))
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("notebook_image: mine:1 ")
+
+
+def test_old_images_are_deleted_and_old_build_caches_with_them() -> None:
+    assert list(map(text, MAKING["prune_images"]())) == [
+        "docker image rm hub:1 hub:2",
+        "docker builder prune --force --filter until=168h",
+    ]
+
+
+def test_with_nothing_old_nothing_is_deleted() -> None:
+    given = {facts.OurImages: OLD[2:]}
+    assert commands(operations.prune_images, given, images=IMAGES.all) == []
+
+
+# --- Secrets and certificates ----------------------------------------------------------------
+def secrets_for(services: tuple[str, ...], changes: dict[str, str]) -> list[StringCommand]:
+    given = {facts.Secrets: SECRETS | changes}
+    return commands(operations.secrets, given, wanted=ALL_SECRETS, services=services)
+
+
+def test_secrets_that_are_there_stay() -> None:
+    assert secrets_for(("service-admin",), {}) == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {".": "755 0 0"},
+        {"proxy_token": ""},
+        {"proxy_token": f"644 0 {SERVICES_GROUP}"},
+        {"cookie_secret": f"640 1000 {SERVICES_GROUP}"},
+        {"services": "service-admin lms"},
+    ],
+)
+def test_secrets_that_differ_are_mended(changes: dict[str, str]) -> None:
+    assert len(secrets_for(("service-admin",), changes)) == 1
+
+
+def test_a_new_service_is_a_change() -> None:
+    assert len(secrets_for(("service-admin", "lms"), {})) == 1
+
+
+class Host:
+    """Programs of a host where the TLS folder is a temporary one."""
+
+    def __init__(self, programs: Programs, folder: Path) -> None:
+        programs.add("chown")
+        self.programs = programs
+        self.folder = str(folder)
+
+    def certificate(self) -> list[str]:
+        """What the fact says now; the owner is whoever runs this test."""
+        fact = facts.Certificate()
+        found = fact.process(self.programs.output(str(fact.command(directory=self.folder))))
+        return [f"640 0 {SERVICES_GROUP}" if line.startswith("640 ") else line for line in found]
+
+    def deploy(self, url: str) -> int:
+        """Run the operation for real; return how many commands it took."""
+        made = commands(
+            operations.self_signed_certificate,
+            {facts.Certificate: self.certificate()},
+            directory=self.folder,
+            names=names(settings(public_url=url)),
+        )
+        for command in made:
+            quick = text(command).replace("rsa:3072", "rsa:2048")
+            done = self.programs.run(quick)
+            assert done.returncode == 0, done.stderr
+        return len(made)
+
+
+@pytest.fixture
+def tls_host(programs: Programs, tmp_path: Path) -> Host:
+    return Host(programs, tmp_path / "tls")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://hub.example.org",
+        "https://192.0.2.7:8443",
+        pytest.param(
+            "https://[2001:db8::7]",
+            marks=pytest.mark.xfail(strict=True, reason="openssl writes the address in full"),
+        ),
+    ],
+)
+def test_a_certificate_is_made_once(url: str, tls_host: Host) -> None:
+    assert tls_host.deploy(url) == 1
+    assert tls_host.deploy(url) == 0
+
+
+def test_another_public_name_needs_another_certificate(tls_host: Host) -> None:
+    tls_host.deploy("https://hub.example.org")
+    assert tls_host.deploy("https://other.example.org") == 1
+    assert "DNS:other.example.org" in tls_host.certificate()[1]
+
+
+def test_a_key_of_another_certificate_is_replaced(tls_host: Host) -> None:
+    tls_host.deploy("https://hub.example.org")
+    key = Path(tls_host.folder) / "tls.key"
+    key.write_text(
+        subprocess.check_output(["openssl", "genpkey", "-algorithm", "ED25519"], text=True)
+    )
+    assert tls_host.deploy("https://hub.example.org") == 1
+
+
+def test_a_key_that_others_may_read_is_replaced(tls_host: Host) -> None:
+    tls_host.deploy("https://hub.example.org")
+    (Path(tls_host.folder) / "tls.key").chmod(0o644)
+    assert tls_host.deploy("https://hub.example.org") == 1
+
+
+def test_a_certificate_is_renewed_before_it_expires(tls_host: Host) -> None:
+    tls_host.deploy("https://hub.example.org")
+    (command,) = MAKING["self_signed_certificate"]()
+    days = int(shlex.split(text(command))[shlex.split(text(command)).index("-days") + 1])
+    later = 'openssl() { command openssl "$@"; }\n'
+    check = str(facts.Certificate().command(directory=tls_host.folder))
+    seconds = (days - 29) * 86400
+    aged = check.replace("-checkend 2592000", f"-checkend {seconds + 2592000}")
+    assert aged != check
+    assert "valid" not in tls_host.programs.output(later + aged)
+
+
+# --- Containers ------------------------------------------------------------------------------
+DIGEST = SERVICE.digest("sha256:1", "f")
+RUNNING = ContainerState("sha256:1", "f", DIGEST, True, "healthy")
+
+
+def container(state: ContainerState) -> list[str]:
+    made = commands(operations.container, {facts.Container: state}, service=SERVICE)
+    return [text(command).splitlines()[0] for command in made[:-1]] + [
+        "wait" for command in made[-1:] if "docker exec" in text(command)
+    ]
+
+
+def test_a_container_as_it_should_be_is_left_alone() -> None:
+    host = FakeHost({facts.Container: RUNNING})
+    with ctx_host.use(host):
+        assert list(operations.container._inner(service=SERVICE)) == []
+    assert host.noops == ["jupyterhub_hub is as it should be"]
+
+
+def test_a_missing_container_is_created_started_and_waited_for() -> None:
+    create, start, wait = container(replace(RUNNING, digest=None, running=None, health=None))
+    assert create.startswith("docker container create --name jupyterhub_hub ")
+    assert f"integrable-jupyterhub.digest={DIGEST}" in create
+    assert start == "docker container start jupyterhub_hub >/dev/null"
+    assert wait == "wait"
+
+
+def test_the_image_and_the_command_come_last() -> None:
+    service = services.proxy(SETTINGS)
+    given = {facts.Container: ContainerState("sha256:1", "f")}
+    create = text(commands(operations.container, given, service=service)[0])
+    assert create.endswith(shlex.join([service.image, *service.command]))
+
+
+def test_a_container_that_differs_is_stopped_removed_and_created() -> None:
+    stop, remove, create, start, _ = container(replace(RUNNING, files_digest="edited"))
+    assert stop == "docker container stop --time 30 jupyterhub_hub"
+    assert remove == "docker container rm --force jupyterhub_hub"
+    assert f"integrable-jupyterhub.digest={SERVICE.digest('sha256:1', 'edited')}" in create
+    assert start.startswith("docker container start")
+
+
+def test_a_stopped_container_is_started() -> None:
+    assert container(replace(RUNNING, running=False)) == [
+        "docker container start jupyterhub_hub >/dev/null",
+        "wait",
+    ]
+
+
+def test_an_unhealthy_container_is_restarted() -> None:
+    assert container(replace(RUNNING, health="unhealthy")) == [
+        "docker container restart jupyterhub_hub >/dev/null",
+        "wait",
+    ]
+
+
+def test_only_the_hub_gets_the_socket_and_its_group() -> None:
+    def create(service: Any) -> str:
+        given = {facts.Container: ContainerState("sha256:1", "f")}
+        return text(commands(operations.container, given, service=service)[0])
+
+    assert "--volume /var/run/docker.sock:/var/run/docker.sock" in create(SERVICE)
+    assert '--group-add "$(stat -Lc %g /var/run/docker.sock)"' in create(SERVICE)
+    assert "docker.sock" not in create(services.proxy(SETTINGS))
+
+
+def wait_for(programs: Programs, docker: str, start_timeout: int = 90) -> Any:
+    programs.add("docker", docker)
+    service = replace(SERVICE, start_timeout=start_timeout)
+    given = {
+        facts.Container: replace(RUNNING, digest=service.digest("sha256:1", "f"), running=False)
+    }
+    made = commands(operations.container, given, service=service)
+    return programs.run(text(made[-1]))
+
+
+def test_waiting_ends_when_the_service_answers(programs: Programs, tmp_path: Path) -> None:
+    done = wait_for(
+        programs,
+        f"""case "$1" in
+exec) echo x >> {tmp_path}/tries; [ "$(wc -l < {tmp_path}/tries)" = 3 ] ;;
+inspect) echo 0 ;;
+esac""",
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "tries").read_text().count("x") == 3
+
+
+@pytest.mark.parametrize(("restarts", "timeout"), [(3, 90), (0, 0)], ids=["crashes", "hangs"])
+def test_a_container_that_does_not_become_healthy_shows_its_last_lines(
+    restarts: int, timeout: int, programs: Programs
+) -> None:
+    done = wait_for(
+        programs,
+        f"""case "$1" in
+exec) exit 1 ;;
+inspect) echo {restarts} ;;
+logs) echo "$*: no database" ;;
+esac""",
+        timeout,
+    )
+    assert done.returncode == 1
+    log, error = done.stderr.splitlines()
+    assert log == "logs --tail 20 jupyterhub_hub: no database"
+    assert error == (
+        "jupyterhub_hub: did not become healthy, its last lines are above;"
+        " `docker logs jupyterhub_hub` on the host has all"
+    )
