@@ -8,11 +8,11 @@ export LAB
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-down deploy shell test test-unit test-mutations lint lock refresh-images \
-	settings-reference 	env-import venv controller chromium
+	settings-reference env-import venv controller chromium
 .SILENT:
 
 help: ## List the verbs
-	awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # --- A hub to try ---------------------------------------------------------------------------
 demo: export LAB = demo
