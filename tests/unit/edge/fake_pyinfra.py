@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -51,12 +52,10 @@ def lookup(_: FakeConnector, command: str) -> tuple[bool, CommandOutput]:
 
 
 def main() -> Any:
-    FakeConnector._lookup_response = lookup  # type: ignore[method-assign]
+    setattr(FakeConnector, "_lookup_response", lookup)  # noqa: B010
     hubhost.secrets.IMPORTED = FOLDER / ".imported-secrets.json"
-    from pyinfra_cli.main import main as pyinfra  # noqa: PLC0415  (reads its settings on import)
-
     sys.argv[0] = "pyinfra"
-    return pyinfra()
+    return import_module("pyinfra_cli.main").main()
 
 
 if __name__ == "__main__":

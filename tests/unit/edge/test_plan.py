@@ -157,8 +157,10 @@ def test_no_secret_is_in_a_command_on_the_host(played: Run) -> None:
         ({"hubip": 1}, "hubip: no such setting; did you mean hub_ip?"),
         (
             {"hub_ip": "10.0.0.1"},
-            "hub_ip: 10.0.0.1 is not an address of 172.27.0.0/16; choose an address of"
-            " 172.27.0.0/16 outside 172.27.128.0/17 in group_data/all.py",
+            (
+                "hub_ip: 10.0.0.1 is not an address of 172.27.0.0/16; choose an address of"
+                " 172.27.0.0/16 outside 172.27.128.0/17 in group_data/all.py"
+            ),
         ),
     ],
     ids=["misspelt", "outside"],
