@@ -226,7 +226,6 @@ def test_every_verb_that_a_text_names_is_in_the_makefile() -> None:
     assert {(name, verb) for name, verb in named if verb not in verbs} == set()
 
 
-@pytest.mark.xfail(strict=True, reason="docs/decisions is still to be written")
 def test_every_document_that_a_text_names_exists() -> None:
     named = {
         (name, document)
