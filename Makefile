@@ -3,8 +3,6 @@
 SHELL := /bin/bash -o pipefail
 PYTHON := .venv/bin/python
 PYINFRA := .venv/bin/pyinfra
-LAB ?= demo
-export LAB
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-down deploy shell test test-unit test-mutations lint lock refresh-images \
@@ -24,11 +22,11 @@ demo: controller ## From nothing to a running hub on a throw-away host, and a ce
 demo-down: ## Remove the demo's host, its volumes, and a Docker engine started for it
 	python3 -m tests.lab down demo
 
-deploy: controller ## Deploy to the hosts of inventory.py (LAB=NAME: to that lab)
+deploy: controller ## Deploy to the hosts of inventory.py, else to the demo's (LAB=NAME: to that lab)
 	$(PYINFRA) -y inventory.py deploy.py
 
 shell: ## Open a root shell on the lab host (LAB=NAME: on that one)
-	python3 -m tests.lab shell $(LAB)
+	python3 -m tests.lab shell $(or $(LAB),demo)
 
 env-import: controller ## Take over a .env of the reference configuration: make env-import FILE=.env
 	$(if $(FILE),,$(error which file? make env-import FILE=.env))
@@ -52,7 +50,7 @@ lint: venv ## Style and types
 venv: ## Make .venv from the hashed lists (done by the other verbs as needed)
 	tests/lab/bootstrap.sh test
 
-controller:
+controller: ## The part of .venv that deploying needs
 	tests/lab/bootstrap.sh controller
 
 chromium:

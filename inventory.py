@@ -1,20 +1,7 @@
 """Which hosts, and how to reach them.
 
-Without an edit it is the lab host that `make demo` made (or the one named by the variable LAB).
-For a real host, replace the last statement by something like this; any setting of
-group_data/all.py may stand beside the connection data:
-
-    hubs = [
-        ("hub.example.org", {
-            "ssh_user": "admin",
-            "ssh_key": "~/.ssh/id_ed25519",
-            "ssh_strict_host_key_checking": "yes",
-            "_sudo": True,
-            "public_url": "https://hub.example.org",
-            "public_port": 443,
-            **FAST,
-        }),
-    ]
+Without hosts of your own it is the lab host of `make demo`. The variable LAB names a lab host
+whatever stands here: that is how the demo and the tests never reach your hosts.
 """
 
 import json
@@ -52,4 +39,21 @@ def lab() -> list[tuple[str, dict[str, Any]]]:
     return [(host["name"], connection | settings)]
 
 
-hubs = lab()
+# Your hosts, each with its connection and whatever settings of group_data/all.py differ for it:
+hubs: list[tuple[str, dict[str, Any]]] = [
+    # (
+    #     "hub.example.org",
+    #     {
+    #         "ssh_user": "admin",
+    #         "ssh_key": "~/.ssh/id_ed25519",
+    #         "ssh_strict_host_key_checking": "yes",
+    #         "_sudo": True,
+    #         "public_url": "https://hub.example.org",
+    #         "public_port": 443,
+    #         **FAST,
+    #     },
+    # ),
+]
+
+if "LAB" in os.environ or not hubs:
+    hubs = lab()

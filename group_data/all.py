@@ -46,9 +46,9 @@ tls_ca_file = None  # intermediate certificates, PEM [SSL_CA_FILE]
 # --- Services ------------------------------------------------------------------------------
 database_name = "jupyterhub"  # [POSTGRES_DB]
 database_user = "jupyterhub"  # [POSTGRES_USER]
-hub_memory_mb = 1024
-database_memory_mb = 512
-proxy_memory_mb = 512
+hub_memory_mb = 1024  # memory of the hub
+database_memory_mb = 512  # memory of the database
+proxy_memory_mb = 512  # memory of the proxy
 publish_hub = None  # host address to publish the hub's port 8081 on; None: not at all
 publish_proxy_api = None  # the same for the proxy's API, port 8001
 publish_database = None  # the same for the database, port 5432
@@ -57,10 +57,10 @@ debug = False  # debug logging of hub, proxy and sessions
 # --- Images --------------------------------------------------------------------------------
 images_epoch = 1  # raised by `make refresh-images`: rebuild everything with Debian's fixes
 base_image = None  # a registry's Debian 13 image to build on; None: made from Debian's archive
-debian_mirror = "http://deb.debian.org/debian"
-debian_security_mirror = "http://deb.debian.org/debian-security"
-pypi_index = "https://pypi.org/simple"
-npm_registry = "https://registry.npmjs.org"
+debian_mirror = "http://deb.debian.org/debian"  # mirrors for builds: Debian's archive
+debian_security_mirror = "http://deb.debian.org/debian-security"  # Debian's security updates
+pypi_index = "https://pypi.org/simple"  # Python packages
+npm_registry = "https://registry.npmjs.org"  # Node.js packages
 extra_ca_certificates = []  # PEM files for builds behind a proxy that inspects TLS
 
 # --- Host ----------------------------------------------------------------------------------

@@ -37,8 +37,11 @@ def daemon_configuration(current: str, subnet: IPv4Network) -> str:
     present: dict[str, Any] = json.loads(current) if current.strip() else {}
     if not isinstance(present, dict):
         raise ValueError("not a JSON object")
+    bounded = {"log-opts": {"max-size": "10m", "max-file": "3"}}
+    if present.get("log-driver", "json-file") not in ("json-file", "local"):
+        bounded = {}  # other drivers refuse these options, and the engine would not start
     merged = {
-        "log-opts": {"max-size": "10m", "max-file": "3"},
+        **bounded,
         "default-address-pools": address_pools(subnet),
         **present,
         "live-restore": True,

@@ -142,14 +142,18 @@ def set_values(text: str, values: Mapping[str, Any]) -> str:
         for target in node.targets
         if isinstance(target, ast.Name)
     }
-    lines = text.splitlines(keepends=True)
-    for name, value in values.items():
-        place = places[name]
-        line, start, end = place.lineno - 1, place.col_offset, place.end_col_offset
-        if ast.literal_eval(place) != value:
-            shown = json.dumps(value) if isinstance(value, str | list) else repr(value)
-            lines[line] = lines[line][:start] + shown + lines[line][end:]
-    return "".join(lines)
+    starts = [0]  # of each line, in bytes, as ast counts columns
+    source = text.encode()
+    for line in source.splitlines(keepends=True):
+        starts.append(starts[-1] + len(line))
+    changed = [name for name, value in values.items() if ast.literal_eval(places[name]) != value]
+    for name in sorted(changed, key=lambda name: places[name].lineno, reverse=True):
+        place, value = places[name], values[name]
+        start = starts[place.lineno - 1] + place.col_offset
+        end = starts[(place.end_lineno or 0) - 1] + (place.end_col_offset or 0)
+        shown = json.dumps(value) if isinstance(value, str | list) else repr(value)
+        source = source[:start] + shown.encode() + source[end:]
+    return source.decode()
 
 
 def main(arguments: list[str]) -> int:
@@ -161,6 +165,9 @@ def main(arguments: list[str]) -> int:
         load(present | found.settings)
     except OSError as error:
         print(f"FILE: {error.filename}: {error.strerror}; name the .env to import", file=sys.stderr)
+        return 1
+    except UnicodeDecodeError:
+        print(f"FILE: {arguments[0]}: is no text; name the .env to import", file=sys.stderr)
         return 1
     except Problems as error:
         print(error, file=sys.stderr)

@@ -19,8 +19,10 @@ from hubhost.service import DIGEST_LABEL, ROLE_LABEL, ContainerState, Service
 ENGINE_PACKAGE = """
 for package in docker.io docker-ce; do
   [ "$(dpkg-query -Wf '${Status}' $package 2>/dev/null)" = "install ok installed" ] \\
-    && echo "engine_package $package"
-done"""
+    && echo "engine_package $package" && found=$package
+done
+[ -n "${found:-}" ] || ! command -v dockerd >/dev/null || echo "engine_package other"
+"""
 
 
 def _quoted(words: tuple[str, ...]) -> str:
@@ -82,6 +84,8 @@ live_restore {{{{.LiveRestoreEnabled}}}}
     | sed 's/^security .*rootless.*/engine_kind rootless/; /^security/d; /^$/d'
   tr '\\0' ' ' < "/proc/$(cat /run/docker.pid 2>/dev/null || echo self)/cmdline" 2>/dev/null \\
     | grep -q 'tcp://' && echo engine_kind tcp
+  docker info --format '{{{{json .}}}}' | grep -q '"FirewallBackend":{{"Driver":"nftables' \\
+    && echo engine_kind nftables
   docker buildx version >/dev/null 2>&1 && echo buildx yes
   docker ps --format '{{{{.Names}}}} {{{{.Label "{ROLE_LABEL}"}}}}' \\
     | awk 'NF == 1 {{ print "foreign", $1 }}'
@@ -204,7 +208,10 @@ true
 
 
 class DockerNetwork(FactBase[dict[str, Any] | None]):
-    """A Docker network as `docker network inspect` tells it, with the roles of what is attached."""
+    """A Docker network as `docker network inspect` tells it, with the roles of what is attached.
+
+    Where there is none of that name, the one that we made by another: it is to be replaced.
+    """
 
     @override
     def requires_command(self, network: str) -> str:
@@ -213,10 +220,13 @@ class DockerNetwork(FactBase[dict[str, Any] | None]):
     @override
     def command(self, network: str) -> str:
         return f"""
-docker network inspect {quote(network)} --format '{{{{json .}}}}' 2>/dev/null
-docker ps -a --filter network={quote(network)} \\
-  --format '{{{{.Names}}}} {{{{.Label "{ROLE_LABEL}"}}}}' 2>/dev/null
-true
+name={quote(network)}
+docker network inspect "$name" >/dev/null 2>&1 \\
+  || name=$(docker network ls --filter label={ROLE_LABEL}=network --format '{{{{.Name}}}}' \\
+    | head -n 1)
+[ -n "$name" ] || exit 0
+docker network inspect "$name" --format '{{{{json .}}}}'
+docker ps -a --filter network="$name" --format '{{{{.Names}}}} {{{{.Label "{ROLE_LABEL}"}}}}'
 """
 
     @override
@@ -258,22 +268,23 @@ true
         return found
 
 
-class ImagePresent(FactBase[bool]):
-    """Whether an image is on the host."""
+class MissingImages(FactBase[list[str]]):
+    """Which of some images are not on the host; all of them where there is no engine."""
 
-    default = bool
-
-    @override
-    def requires_command(self, reference: str) -> str:
-        return "docker"
+    default = list
 
     @override
-    def command(self, reference: str) -> str:
-        return f"docker image inspect {quote(reference)} >/dev/null 2>&1 && echo present; true"
+    def command(self, references: tuple[str, ...]) -> str:
+        return f"""
+for image in {_quoted(references)}; do
+  docker image inspect "$image" >/dev/null 2>&1 || echo "$image"
+done
+true
+"""
 
     @override
-    def process(self, output: list[str]) -> bool:
-        return "present" in output
+    def process(self, output: list[str]) -> list[str]:
+        return output
 
 
 class OurImages(FactBase[list[PresentImage]]):

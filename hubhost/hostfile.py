@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 SERVICES_GROUP = 65600
@@ -19,7 +19,7 @@ class HostFile:
     """A file as it should be on the host. Owned by root; `group` may read if `mode` says so."""
 
     path: PurePosixPath
-    content: str
+    content: str = field(repr=False)
     mode: int = 0o644
     group: int = 0
 

@@ -98,13 +98,13 @@ class Image:
     @property
     def files(self) -> dict[str, bytes]:
         """What the build sees, by path in the folder; a text for people rebuilds no image."""
-        return {
-            path.relative_to(self.folder).as_posix(): path.read_bytes()
-            for path in sorted(self.folder.rglob("*"))
-            if path.is_file()
-            and path.suffix not in {".md", ".in", ".pyc"}
-            and not any(part == "__pycache__" or part.endswith("_cache") for part in path.parts)
-        }
+        found = {}
+        for path in sorted(self.folder.rglob("*")):
+            relative = path.relative_to(self.folder)
+            leftover = any(part.startswith(".") or part == "__pycache__" for part in relative.parts)
+            if path.is_file() and not leftover and path.suffix not in {".md", ".in", ".pyc"}:
+                found[relative.as_posix()] = path.read_bytes()
+        return found
 
     @property
     def reference(self) -> str:
@@ -186,6 +186,8 @@ def build_files(settings: Settings) -> dict[str, bytes]:
     certificates = ca_certificates(settings)
     env = [
         "set -eu",
+        # What is mounted belongs to the key of the build's cache: a new epoch fetches anew.
+        f": images_epoch {settings.images_epoch}",
         "export DEBIAN_FRONTEND=noninteractive APT_CONFIG=/run/build/apt.conf",
         "export PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore",
         f"export PIP_INDEX_URL='{settings.pypi_index}'",

@@ -62,7 +62,7 @@ def chains(policy: Policy) -> dict[str, list[str]]:
     Replies pass; forged states are dropped; services talk freely; a session reaches its doors and
     nothing else, not even by another address of the host; from outside only the public ports are
     reached. DOCKER-USER never sees traffic to the host itself: that is what JHUB-INPUT is for.
-    Source: spec.md "Firewall config"; placement and order: the measured rule set in
+    The reference configuration's recipe, placed and ordered so that it holds:
     docs/decisions/0003-firewall.md.
     """
     net = policy.subnet

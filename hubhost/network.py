@@ -62,12 +62,21 @@ class Network:
         """What of `docker network inspect` is not as it should be, in words."""
         config = (state.get("IPAM") or {}).get("Config") or [{}]
         seen = {
+            "name": state.get("Name"),
             "driver": state.get("Driver"),
             "IPv6": state.get("EnableIPv6"),
+            "internal": state.get("Internal"),
             **{key: config[0].get(key) for key in self.ipam},
             **{key: (state.get("Options") or {}).get(key) for key in self.bridge_options},
         }
-        wanted = {"driver": "bridge", "IPv6": False, **self.ipam, **self.bridge_options}
+        wanted = {
+            "name": self.name,
+            "driver": "bridge",
+            "IPv6": False,
+            "internal": False,
+            **self.ipam,
+            **self.bridge_options,
+        }
         return [
             f"{key} is {seen[key]}, not {value}"
             for key, value in wanted.items()
@@ -75,16 +84,16 @@ class Network:
         ]
 
 
-def rebuild(network: Network, state: dict[str, Any], wrong: list[str]) -> list[str]:
+def rebuild(state: dict[str, Any], wrong: list[str]) -> list[str]:
     """Shell lines that remove a wrong network, or say why that is not possible."""
     foreign = [name for name, role in state["attached"].items() if not role]
     if foreign:
         message = (
-            f"network_name: {network.name} exists and is wrong ({'; '.join(wrong)}), but"
+            f"network_name: {state['Name']} exists and is wrong ({'; '.join(wrong)}), but"
             f" {', '.join(foreign)} is attached to it; remove that container or choose another name"
         )
         return [f"echo {shlex.quote(message)} >&2", "exit 1"]
     ours = shlex.join(state["attached"])
     return [f"docker rm --force {ours}"] * bool(ours) + [
-        f"docker network rm {shlex.quote(network.name)}"
+        f"docker network rm {shlex.quote(state['Name'])}"
     ]

@@ -110,7 +110,7 @@ def docker_network(network: Network) -> Commands:
     wrong = network.differences(state) if state else []
     if state is None or wrong:
         if state:
-            yield script(*rebuild(network, state, wrong))
+            yield script(*rebuild(state, wrong))
         yield StringCommand("docker network create", shlex.join(network.create_options()))
 
 
@@ -130,12 +130,12 @@ def firewall(policy: Policy) -> Commands:
 @operation()
 def base_image(image: BaseImage, settings: Settings) -> Commands:
     """Make the base image from Debian's archive."""
-    if host.get_fact(facts.ImagePresent, reference=image.reference):
+    if not _missing(image.reference):
         return
     made = shlex.join(image.mmdebstrap(settings.debian_mirror, settings.debian_security_mirror))
     labels = f"--change 'LABEL {NAME_LABEL}={image.name}'"
     yield script(
-        LOCKED.format("images"),
+        LOCKED.format("image-base"),
         f"docker image inspect {image.reference} >/dev/null 2>&1 && exit 0",
         # mmdebstrap needs a folder that is neither noexec nor nodev, which a hardened /tmp is.
         f"export TMPDIR={STATE / 'build'}; rm -rf $TMPDIR; mkdir -p $TMPDIR",
@@ -149,27 +149,57 @@ def base_image(image: BaseImage, settings: Settings) -> Commands:
 
 
 @operation()
+def start_builds(images: tuple[Image, ...], settings: Settings) -> Commands:
+    """Start the builds of all images that are missing: most of a build is waiting for a mirror.
+
+    Each image's own operation then waits for it, or builds it anew and tells what went wrong.
+    """
+    for image in images:
+        if _missing(image.reference):
+            context = f"{STATE}/{image.name}.tar"
+            yield script(
+                f"mkdir -p {STATE}; base64 -d > {context}; exec 8< {context}; rm {context}",
+                f"setsid sh -c {shlex.quote(_build(image))} <&8 > /dev/null 2>&1 &",
+                stdin=_context(image, settings),
+            )
+
+
+@operation()
 def built_image(image: Image, settings: Settings) -> Commands:
-    """Build an image from its folder; the context goes through standard input."""
-    if host.get_fact(facts.ImagePresent, reference=image.reference):
-        return
+    """Build an image from its folder, or wait for a build of it that runs."""
+    if _missing(image.reference):
+        yield script(
+            "log=$(mktemp); trap 'rm -f \"$log\"' EXIT",
+            f"base64 -d | sh -c {shlex.quote(_build(image))} > $log 2>&1"
+            " || { tail -n 40 $log >&2; exit 1; }",
+            stdin=_context(image, settings),
+        )
+
+
+def _missing(reference: str) -> bool:
+    return bool(host.get_fact(facts.MissingImages, references=(reference,)))
+
+
+def _context(image: Image, settings: Settings) -> str:
+    return base64.encodebytes(image.context(build_files(settings))).decode()
+
+
+def _build(image: Image) -> str:
+    """Shell: build the image unless it is there, from the context on standard input."""
     latest = f"{image.reference.rpartition(':')[0]}:latest"
-    yield script(
-        LOCKED.format("images"),
-        f"docker image inspect {image.reference} >/dev/null 2>&1 && exit 0",
-        "log=$(mktemp); trap 'rm -f \"$log\"' EXIT",
-        "base64 -d | DOCKER_BUILDKIT=1 docker build --progress plain --force-rm"
+    return (
+        LOCKED.format(f"image-{image.name}")
+        + f"docker image inspect {image.reference} >/dev/null 2>&1 && exit 0\n"
+        "DOCKER_BUILDKIT=1 docker build --progress plain --force-rm"
         f" --build-arg BASE={shlex.quote(image.base)} --label {NAME_LABEL}={image.name}"
-        f" --tag {image.reference} --tag {latest} - > $log 2>&1"
-        " || { tail -n 40 $log >&2; exit 1; }",
-        stdin=base64.encodebytes(image.context(build_files(settings))).decode(),
+        f" --tag {image.reference} --tag {latest} -"
     )
 
 
 @operation()
 def pulled_image(reference: str) -> Commands:
     """Have an image that others made: from the host, or else from its registry."""
-    if not host.get_fact(facts.ImagePresent, reference=reference):
+    if _missing(reference):
         quoted = shlex.quote(reference)
         yield script(
             f"docker pull {quoted} || {{ echo notebook_image: {quoted} is neither on the host nor"
@@ -239,7 +269,10 @@ def container(service: Service) -> Commands:
             "docker container create", options, shlex.join([service.image, *service.command])
         )
     verb = "restart" if action is Action.RESTART else "start"
-    yield StringCommand(f"docker container {verb} {name} >/dev/null")
+    # Under load runc now and then loses the process it has just made ("read init-p: connection
+    # reset by peer"), and succeeds when asked again.
+    start = f"docker container {verb} {name} >/dev/null"
+    yield StringCommand(f"{start} || {start} || {start}")
     # Not Docker's own health: its first probe comes late, and engines before 25 have no way to
     # ask more often at the start only.
     yield script(

@@ -219,7 +219,10 @@ def _network(settings: Settings, report: HostReport) -> list[Problem]:
             f"choose a private network that nobody uses in {HOME}",
         )
         for route in report.routes
-        if route.device not in ours and route.network.overlaps(subnet)
+        # 0.0.0.0/1 and 128.0.0.0/1 are a VPN's default route.
+        if route.device not in ours
+        and route.network.prefixlen > 1
+        and route.network.overlaps(subnet)
     ]
     wanted: list[tuple[str, IPv4Address, int]] = [
         ("public_port", settings.public_bind, settings.public_port)
@@ -257,7 +260,20 @@ def _engine(settings: Settings, report: HostReport) -> list[Problem]:
         Problem("Docker", f"{kind}: {REFUSED_KINDS[kind]}", "remove it; this installs Debian's")
         for kind in sorted(report.engine_kind & REFUSED_KINDS.keys())
     ]
-    if "tcp" in report.engine_kind:
+    if "nftables" in report.engine_kind:
+        found.append(
+            Problem(
+                "Docker",
+                "its firewall backend is nftables, which has no DOCKER-USER chain",
+                'set "firewall-backend": "iptables" in /etc/docker/daemon.json',
+            )
+        )
+    try:
+        wanted = daemon_configuration(report.daemon_json, settings.network_subnet)
+    except ValueError as error:
+        return [*found, Problem("/etc/docker/daemon.json", f"unreadable: {error}", "mend it")]
+    present = json.loads(report.daemon_json.strip() or "{}")
+    if "tcp" in report.engine_kind or any("tcp://" in host for host in present.get("hosts", ())):
         found.append(
             Problem(
                 "Docker",
@@ -290,11 +306,7 @@ def _engine(settings: Settings, report: HostReport) -> list[Problem]:
                 "`docker swarm leave`, or take another host",
             )
         )
-    try:
-        wanted = daemon_configuration(report.daemon_json, settings.network_subnet)
-    except (json.JSONDecodeError, ValueError) as error:
-        return [*found, Problem("/etc/docker/daemon.json", f"unreadable: {error}", "mend it")]
-    if json.loads(report.daemon_json or "{}").get("iptables") is False:
+    if present.get("iptables") is False:
         found.append(
             Problem(
                 "/etc/docker/daemon.json",

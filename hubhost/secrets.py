@@ -102,13 +102,14 @@ def parse_service_tokens(text: str) -> dict[str, str]:
     """
     tokens: dict[str, str] = {}
     problems = []
-    for pair in filter(None, (part.strip() for part in text.split(";"))):
+    pairs = filter(None, (part.strip() for part in text.split(";")))
+    for number, pair in enumerate(pairs, 1):
         name, _, token = pair.partition(":")
         if not SERVICE_NAME.fullmatch(name) or not re.fullmatch(r"[^:;\s]+", token):
             problems.append(
                 Problem(
                     "JPY_SERVICE_ADMINS",
-                    f"the entry of {name[:20]!r} is not name:token",
+                    f"entry {number} is not name:token",
                     "names have letters, digits, '.', '_', '-'; tokens no ':', ';' or blank",
                 )
             )
@@ -125,6 +126,9 @@ def parse_service_tokens(text: str) -> dict[str, str]:
             problems.append(
                 Problem("JPY_SERVICE_ADMINS", f"names {name} twice", "name each service once")
             )
+        elif token in tokens.values():
+            message = f"{name} has the same token as another service"
+            problems.append(Problem("JPY_SERVICE_ADMINS", message, "give each its own"))
         else:
             tokens[name] = token
     if problems:

@@ -27,6 +27,9 @@ HOME = "group_data/all.py"
 SERVICE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 """Names of services: neither ``:`` nor ``;``, which separate them in JPY_SERVICE_ADMINS."""
 
+OUR_SERVICES = ("culler", "routes")
+"""Services that the hub runs itself."""
+
 IMAGE_REFERENCE = re.compile(
     r"(?:[a-z0-9.-]+(?::[0-9]+)?/)?[a-z0-9]+(?:[._/-]+[a-z0-9]+)*"
     r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@sha256:[0-9a-f]{64})?"
@@ -34,25 +37,27 @@ IMAGE_REFERENCE = re.compile(
 """An image reference, after github.com/distribution/reference."""
 
 
+URL_CHARACTERS = re.compile(r"[A-Za-z0-9._~:/@%\[\]+-]+")
+"""What a URL may be made of here: nothing that ends a shell's word or a header's source."""
+
+
 def _url(value: str) -> str:
-    return _split_url(value, {"http", "https"})
-
-
-def _split_url(value: str, schemes: set[str]) -> str:
-    parts = urlsplit(value)
     try:
-        valid_port = parts.port is None or parts.port > 0
+        parts = urlsplit(value)
+        well_formed = bool(parts.hostname) and (parts.port is None or parts.port > 0)
     except ValueError:
-        valid_port = False
-    if parts.scheme not in schemes or not parts.hostname or not valid_port:
-        raise ValueError(f"must be {' or '.join(sorted(schemes))}://HOST[:PORT]")
+        well_formed = False
+    if not well_formed or not URL_CHARACTERS.fullmatch(value):
+        raise ValueError("must be http or https://HOST[:PORT]")
+    if parts.scheme not in ("http", "https"):
+        raise ValueError("must be http or https://HOST[:PORT]")
     return value.rstrip("/")
 
 
 def _origin(value: str) -> str:
-    value = _split_url(value, {"http", "https"})
+    value = _url(value)
     parts = urlsplit(value)
-    if parts.path or parts.query or parts.fragment or parts.username:
+    if parts.path or parts.username:
         raise ValueError("an origin is scheme, host and port only, such as https://lms.example.org")
     return value
 
@@ -79,6 +84,14 @@ def _image(value: str) -> str:
 def _service_name(value: str) -> str:
     if not SERVICE_NAME.fullmatch(value):
         raise ValueError("a service's name has letters, digits, '.', '_' and '-' only")
+    if value in OUR_SERVICES:
+        raise ValueError("is the name of a service of the hub's own")
+    return value
+
+
+def _database_identifier(value: str) -> str:
+    if value in ("postgres", "template0", "template1"):
+        raise ValueError("is Postgres's own")
     return value
 
 
@@ -92,7 +105,9 @@ Url = Annotated[str, AfterValidator(_url)]
 Origin = Annotated[str, AfterValidator(_origin)]
 ImageReference = Annotated[str, AfterValidator(_image)]
 ExistingFile = Annotated[Path, AfterValidator(_existing_file)]
-Identifier = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]{0,62}$")]
+Identifier = Annotated[
+    str, Field(pattern=r"^[a-z_][a-z0-9_]{0,62}$"), AfterValidator(_database_identifier)
+]
 DockerName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]*$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[int, Field(ge=10)]
@@ -222,6 +237,10 @@ class Settings(BaseModel):
             problems.append(
                 Problem(missing, f"not set, but {given} is", f"set both or neither in {HOME}")
             )
+        if self.tls_ca_file and not self.tls_certificate_file:
+            message = "not set, but tls_ca_file is"
+            remedy = f"name the certificate and its key in {HOME}"
+            problems.append(Problem("tls_certificate_file", message, remedy))
         if self.session_home_mb >= self.session_memory_mb:
             problems.append(
                 Problem(
@@ -264,7 +283,11 @@ def load(data: Mapping[str, Any]) -> Settings:
     try:
         return Settings(**values)
     except ValidationError as error:
-        problems = [p for e in error.errors() for p in _problems_of(dict(e))]
+        # A list whose only entry is bad is then also too short: say the first of it.
+        found = error.errors()
+        first = {e["loc"][:1]: e for e in reversed(found)}
+        errors = [e for e in found if e["type"] != "too_short" or first[e["loc"][:1]] is e]
+        problems = [p for e in errors for p in _problems_of(dict(e))]
         raise Problems(problems) from None
 
 

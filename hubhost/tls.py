@@ -29,9 +29,13 @@ def names(settings: Settings) -> tuple[str, ...]:
 
 def _san(host: str) -> str:
     try:
-        return f"IP:{ipaddress.ip_address(host)}"
+        address = ipaddress.ip_address(host)
     except ValueError:
-        return f"DNS:{host}"
+        return f"DNS:{host.lower()}"
+    if address.version == 4:
+        return f"IP:{address}"
+    # As OpenSSL writes it: in full, upper case, without leading zeros.
+    return "IP:" + ":".join(f"{int(part, 16):X}" for part in address.exploded.split(":"))
 
 
 def given_files(settings: Settings, now: datetime | None = None) -> tuple[HostFile, ...]:
@@ -49,7 +53,7 @@ def given_files(settings: Settings, now: datetime | None = None) -> tuple[HostFi
         chain += _load("tls_ca_file", settings.tls_ca_file)
     found = [
         *_key_problems(key_file, chain[0]),
-        *_time_problems(certificate_file, chain[0], now or datetime.now(UTC)),
+        *_time_problems(certificate_file, chain, now or datetime.now(UTC)),
         *_chain_problems(chain),
         *_name_problems(certificate_file, chain[0], settings.public_host),
     ]
@@ -83,12 +87,15 @@ def _key_problems(path: Path, certificate: x509.Certificate) -> list[Problem]:
     return [Problem("tls_key_file", message, "name the key that the certificate was made for")]
 
 
-def _time_problems(path: Path, certificate: x509.Certificate, now: datetime) -> list[Problem]:
-    start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    if start <= now <= end:
-        return []
-    message = f"{path} is valid from {start:%Y-%m-%d} to {end:%Y-%m-%d} only"
-    return [Problem("tls_certificate_file", message, "name a certificate that is valid today")]
+def _time_problems(path: Path, chain: list[x509.Certificate], now: datetime) -> list[Problem]:
+    for certificate in chain:
+        start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+        if not start <= now <= end:
+            name = certificate.subject.rfc4514_string()
+            message = f"{path}: {name} is valid from {start:%Y-%m-%d} to {end:%Y-%m-%d} only"
+            remedy = "name a certificate that is valid today"
+            return [Problem("tls_certificate_file", message, remedy)]
+    return []
 
 
 def _chain_problems(chain: list[x509.Certificate]) -> list[Problem]:
@@ -122,14 +129,14 @@ def _name_problems(path: Path, certificate: x509.Certificate, host: str) -> list
     try:
         extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
         present = [
-            *(f"DNS:{name}" for name in extension.value.get_values_for_type(x509.DNSName)),
-            *(f"IP:{ip}" for ip in extension.value.get_values_for_type(x509.IPAddress)),
+            *map(_san, extension.value.get_values_for_type(x509.DNSName)),
+            *(_san(str(ip)) for ip in extension.value.get_values_for_type(x509.IPAddress)),
         ]
     except x509.ExtensionNotFound:
         present = []
     wanted = _san(host)
     # RFC 6125 6.4.3: a wildcard stands for the leftmost label, whole.
-    wildcard = f"DNS:*.{host.partition('.')[2]}"
+    wildcard = f"DNS:*.{host.partition('.')[2].lower()}"
     if wanted in present or (wanted.startswith("DNS:") and wildcard in present):
         return []
     message = f"{path} is for {', '.join(present) or 'no name'}, not for {host} of public_url"

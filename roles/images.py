@@ -1,7 +1,7 @@
 """The images of services and sessions, built on the host without any registry."""
 
 from hubhost.images import ImageSet
-from hubhost.operations import base_image, built_image, prune_images, pulled_image
+from hubhost.operations import base_image, built_image, prune_images, pulled_image, start_builds
 from hubhost.settings import Settings
 from roles import deploy
 
@@ -12,6 +12,7 @@ def images(settings: Settings) -> None:
     images = ImageSet.of(settings)
     if images.base:
         base_image(name="Make the base image", image=images.base, settings=settings)
+    start_builds(name="Start building", images=images.built, settings=settings)
     for image in images.built:
         built_image(name=f"Build the {image.name} image", image=image, settings=settings)
     if settings.notebook_image:

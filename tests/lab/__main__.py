@@ -40,8 +40,8 @@ def main() -> None:
                 state = "running" if machine.running else "stopped"
                 print(f"{machine.name:<24} Debian {machine.debian}  {state}  {machine.root}")
         case "refresh":
-            engine.ensure()
-            image.ensure(image.wanted_debian() or labs.DEFAULT_DEBIAN, refresh=True)
+            if engine.answers():  # without an engine there is no image to refresh
+                image.ensure(image.wanted_debian() or labs.DEFAULT_DEBIAN, refresh=True)
 
 
 if __name__ == "__main__":

@@ -44,7 +44,6 @@ def test_live_restore_is_switched_on_even_if_it_was_off() -> None:
     assert merged({"live-restore": False})["live-restore"] is True
 
 
-@pytest.mark.xfail(strict=True, reason="a journald engine refuses max-size and does not start")
 @pytest.mark.parametrize("driver", ["journald", "syslog"])
 def test_a_log_driver_of_the_admins_gets_no_options_of_another(driver: str) -> None:
     assert "log-opts" not in merged({"log-driver": driver})

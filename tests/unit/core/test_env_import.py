@@ -161,7 +161,6 @@ def test_a_file_that_is_not_there_is_one_line(
     )
 
 
-@pytest.mark.xfail(strict=True, reason="a traceback (UnicodeDecodeError)", raises=ValueError)
 def test_a_file_that_is_no_text_is_one_line(
     workplace: Workplace, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -311,7 +310,6 @@ def test_what_is_set_is_what_is_read(values: dict[str, Any]) -> None:
         pytest.param('x = "München"  # c\ny = 1\n', id="not ASCII"),
     ],
 )
-@pytest.mark.xfail(strict=True, reason="counts columns of the first line, in bytes")
 def test_a_value_as_people_write_it_can_be_replaced(source: str) -> None:
     assert set_values(source, {"x": ["z"]}) == 'x = ["z"]  # c\ny = 1\n'
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,7 +32,7 @@ class Programs:
         return subprocess.run(
             ["sh", "-c", script],
             input=stdin,
-            env={"PATH": f"{self.folder}:{os.environ['PATH']}", "LC_ALL": "C"},
+            env={"PATH": f"{self.folder}:/usr/bin:/bin", "LC_ALL": "C"},  # no dockerd of our own
             capture_output=True,
             text=True,
             check=False,

@@ -107,6 +107,7 @@ def test_the_plan_is_a_checklist_that_a_person_reads(planned: Run) -> None:
         "Firewall | Write the rules",
         "Firewall | Apply the rules",
         "Images | Make the base image",
+        "Images | Start building",
         "Images | Build the database image",
         "Images | Build the proxy image",
         "Images | Build the hub image",
