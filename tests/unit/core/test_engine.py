@@ -99,6 +99,7 @@ def test_all_other_pools_stay_as_docker_has_them() -> None:
         ("docker.io", "13", ("docker.io", "docker-cli", "docker-buildx")),
         ("docker-ce", "13", ()),
         ("docker-ce", "12", ()),
+        ("other", "13", ()),
     ],
 )
 def test_the_engine_is_debians_unless_another_is_there(

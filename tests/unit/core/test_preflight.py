@@ -236,6 +236,13 @@ BAD: list[tuple[dict[str, Any], str]] = [
         "Docker: podman: podman-docker is not a Docker engine; remove it; this installs Debian's",
     ),
     (
+        {"engine_kind": frozenset({"nftables"})},
+        (
+            "Docker: its firewall backend is nftables, which has no DOCKER-USER chain;"
+            ' set "firewall-backend": "iptables" in /etc/docker/daemon.json'
+        ),
+    ),
+    (
         {"engine_kind": frozenset({"tcp"})},
         (
             "Docker: the daemon listens on TCP, which gives root to who reaches it;"

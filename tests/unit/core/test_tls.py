@@ -255,6 +255,21 @@ def test_a_wildcard_does_not_stand_for_an_address(files: Files) -> None:
     assert "not for 192.0.2.7" in line
 
 
+@pytest.mark.xfail(strict=True, reason="browsers take an address from an IP entry only")
+def test_a_name_that_looks_like_the_address_is_not_the_address(files: Files) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "any")])
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(NOW - YEAR)
+        .not_valid_after(NOW + YEAR)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("192.0.2.7")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pair = Pair(certificate, key)
+    files.refused(certificate=pair.pem, key=pair.key_pem(), ca=None, host="192.0.2.7")
+
+
 @pytest.mark.parametrize(
     "ca", [ROOT.pem + INTERMEDIATE.pem, SELF_SIGNED.pem], ids=["wrong order", "of another"]
 )

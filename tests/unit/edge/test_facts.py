@@ -155,6 +155,12 @@ def test_a_rootless_engine_is_told_by_its_security_options(docker_host: Programs
     assert host_report(docker_host).engine_kind == {"rootless"}
 
 
+def test_an_engine_that_filters_by_nftables_is_told(docker_host: Programs) -> None:
+    told = """"info --format {{json .}}") echo '{"FirewallBackend":{"Driver":"nftables"}}' ;;"""
+    docker_host.add("docker", DOCKER.replace("info*)", f"{told}\ninfo*)"))
+    assert host_report(docker_host).engine_kind == {"nftables"}
+
+
 def test_swarm_mode_is_told(docker_host: Programs) -> None:
     docker_host.add("docker", DOCKER.replace("swarm inactive", "swarm active"))
     assert host_report(docker_host).swarm
@@ -264,6 +270,16 @@ def test_an_engine_from_no_package_is_told(programs: Programs) -> None:
     assert found not in ("", "docker.io")
 
 
+@pytest.mark.xfail(strict=True, reason="then its client and buildx might never be installed")
+def test_an_engine_half_installed_by_a_killed_run_is_still_debians(programs: Programs) -> None:
+    programs.add("dockerd")
+    programs.add(
+        "dpkg-query", 'case "$1" in -Wf) printf "install ok half-configured" ;; esac'
+    )  # -S knows what package the file is from
+    found, _ = facts.Engine().process(programs.output(command(facts.Engine)))
+    assert found in ("", "docker.io")
+
+
 def test_only_packages_that_are_not_installed_are_missing(programs: Programs) -> None:
     programs.add(
         "dpkg-query",
@@ -313,6 +329,20 @@ esac""",
         "EnableIPv6": False,
         "attached": {"jupyterhub_hub": "service", "wiki": ""},
     }
+
+
+def test_a_network_that_we_made_by_another_name_is_told(programs: Programs) -> None:
+    programs.add(
+        "docker",
+        """case "$*" in
+"network ls --filter label=integrable-jupyterhub.role=network"*) echo before ;;
+"network inspect before"*) echo '{"Name": "before"}' ;;
+"network inspect"*) exit 1 ;;
+"ps -a --filter network=before"*) echo 'jupyterhub_hub service' ;;
+esac""",
+    )
+    found = facts.DockerNetwork().process(programs.output(command(facts.DockerNetwork)))
+    assert found == {"Name": "before", "attached": {"jupyterhub_hub": "service"}}
 
 
 @pytest.mark.parametrize("output", [[], [""]])

@@ -619,6 +619,18 @@ def test_a_stopped_container_is_started() -> None:
     ]
 
 
+@pytest.mark.parametrize(("failures", "code"), [(2, 0), (3, 1)])
+def test_a_start_that_fails_is_tried_three_times(
+    failures: int, code: int, programs: Programs, tmp_path: Path
+) -> None:
+    programs.add(
+        "docker", f'echo x >> {tmp_path}/n; [ "$(wc -l < {tmp_path}/n)" -gt {failures} ] || exit 1'
+    )
+    given = {facts.Container: replace(RUNNING, running=False)}
+    start, _ = commands(operations.container, given, service=SERVICE)
+    assert programs.run(text(start)).returncode == code
+
+
 def test_an_unhealthy_container_is_restarted() -> None:
     assert container(replace(RUNNING, health="unhealthy")) == [
         " || ".join(["docker container restart jupyterhub_hub >/dev/null"] * 3),
