@@ -151,7 +151,9 @@ def set_values(text: str, values: Mapping[str, Any]) -> str:
         place, value = places[name], values[name]
         start = starts[place.lineno - 1] + place.col_offset
         end = starts[(place.end_lineno or 0) - 1] + (place.end_col_offset or 0)
-        shown = json.dumps(value) if isinstance(value, str | list) else repr(value)
+        shown = (
+            json.dumps(value, ensure_ascii=False) if isinstance(value, str | list) else repr(value)
+        )
         source = source[:start] + shown.encode() + source[end:]
     return source.decode()
 
@@ -159,7 +161,7 @@ def set_values(text: str, values: Mapping[str, Any]) -> str:
 def main(arguments: list[str]) -> int:
     """Import the file named by the only argument; print what was done, but no secret."""
     try:
-        file = Path(arguments[0])
+        file = Path("".join(arguments[:1]))
         found = translate(parse_env(file.read_text()), file.parent)
         present = {k: v for k, v in runpy.run_path(str(ALL)).items() if not k.startswith("_")}
         load(present | found.settings)

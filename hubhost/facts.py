@@ -21,7 +21,9 @@ for package in docker.io docker-ce; do
   [ "$(dpkg-query -Wf '${Status}' $package 2>/dev/null)" = "install ok installed" ] \\
     && echo "engine_package $package" && found=$package
 done
-[ -n "${found:-}" ] || ! command -v dockerd >/dev/null || echo "engine_package other"
+# A package that is half installed owns its file too: that is no engine of somebody else's.
+[ -n "${found:-}" ] || ! path=$(command -v dockerd) || dpkg-query -S "$path" >/dev/null 2>&1 \\
+  || echo "engine_package other"
 """
 
 
@@ -65,7 +67,8 @@ echo "memory_mb $(( $(sed -n 's/^MemTotal: *\\([0-9]*\\) kB/\\1/p' /proc/meminfo
 for unit in systemd-timesyncd chrony chronyd ntpsec ntp openntpd; do
   [ "$(systemctl is-active $unit 2>/dev/null)" = active ] && echo time_service active && break
 done
-docker_root=/var/lib/docker; [ -d "$docker_root" ] || docker_root=/var/lib
+docker_root=$(docker info --format '{{{{.DockerRootDir}}}}' 2>/dev/null)
+[ -d "$docker_root" ] || docker_root=/var/lib
 echo "disk_mb $(df -Pm "$docker_root" | awk 'NR == 2 {{ print $4 }}')"
 echo "state_options $(findmnt -nro OPTIONS --target /var/lib)"
 ss -Hltnp 2>/dev/null | awk '{{ print "listen", $4, $6 }}'
@@ -89,6 +92,8 @@ live_restore {{{{.LiveRestoreEnabled}}}}
   docker buildx version >/dev/null 2>&1 && echo buildx yes
   docker ps --format '{{{{.Names}}}} {{{{.Label "{ROLE_LABEL}"}}}}' \\
     | awk 'NF == 1 {{ print "foreign", $1 }}'
+  docker ps -a --format '{{{{.Names}}}} {{{{.Label "{ROLE_LABEL}"}}}}' \\
+    | awk 'NF == 1 {{ print "taken_name", $1 }}'
   docker ps -aq --filter label={ROLE_LABEL}=service | xargs -r docker inspect -f {quote(ports)}
   docker network inspect {quote(network)} 2>/dev/null --format 'our_bridge br-{{{{slice .Id 0 12}}}}
 our_bridge {{{{index .Options "com.docker.network.bridge.name"}}}}'

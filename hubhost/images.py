@@ -135,7 +135,11 @@ def _reference(name: str, content: bytes) -> str:
 
 @dataclass(frozen=True)
 class ImageSet:
-    """All images of an installation. `base` is None where a registry's image is the base."""
+    """All images built for an installation.
+
+    `base` is None where a registry's image is the base; there is no notebook image where the admin
+    names another.
+    """
 
     base: BaseImage | None
     built: tuple[Image, ...]
@@ -147,7 +151,8 @@ class ImageSet:
         if settings.base_image is None:
             base = BaseImage.of(RECIPE, epoch)
         reference = settings.base_image or (base.reference if base else "")
-        return cls(base, tuple(Image(name, IMAGES / name, reference, epoch) for name in BUILT))
+        names = [name for name in BUILT if name != "notebook" or settings.notebook_image is None]
+        return cls(base, tuple(Image(name, IMAGES / name, reference, epoch) for name in names))
 
     @property
     def all(self) -> tuple[AnyImage, ...]:

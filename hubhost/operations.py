@@ -158,7 +158,8 @@ def start_builds(images: tuple[Image, ...], settings: Settings) -> Commands:
         if _missing(image.reference):
             context = f"{STATE}/{image.name}.tar"
             yield script(
-                f"mkdir -p {STATE}; base64 -d > {context}; exec 8< {context}; rm {context}",
+                f"mkdir -p {STATE}; umask 077; base64 -d > {context}",
+                f"exec 8< {context}; rm {context}",
                 f"setsid sh -c {shlex.quote(_build(image))} <&8 > /dev/null 2>&1 &",
                 stdin=_context(image, settings),
             )

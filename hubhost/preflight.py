@@ -10,6 +10,7 @@ from ipaddress import IPv4Address, IPv4Network
 
 from hubhost.engine import daemon_configuration
 from hubhost.errors import Problem
+from hubhost.service import SERVICE_NAMES
 from hubhost.settings import HOME, Settings
 
 TESTED = {("debian", "12"), ("debian", "13")}
@@ -67,6 +68,7 @@ class HostReport:
     swarm: bool = False
     live_restore: bool = False
     foreign_containers: tuple[str, ...] = ()
+    taken_names: tuple[str, ...] = ()
     daemon_json: str = ""
     missing: bool = False
     unreachable: tuple[str, ...] = ()
@@ -124,6 +126,7 @@ class HostReport:
             swarm=one("swarm") == "active",
             live_restore=one("live_restore") == "true",
             foreign_containers=tuple(v for v in values["foreign"] if v),
+            taken_names=tuple(v for v in values["taken_name"] if v),
             daemon_json="\n".join(values["daemon_json"]),
             missing=one("missing") == "yes",
             unreachable=tuple(v for v in values["unreachable"] if v),
@@ -306,6 +309,10 @@ def _engine(settings: Settings, report: HostReport) -> list[Problem]:
                 "`docker swarm leave`, or take another host",
             )
         )
+    found += [
+        Problem("Docker", f"a container of others has our name {name}", "remove or rename it")
+        for name in sorted(set(report.taken_names) & set(SERVICE_NAMES))
+    ]
     if present.get("iptables") is False:
         found.append(
             Problem(

@@ -16,6 +16,10 @@ ROLE_LABEL = "integrable-jupyterhub.role"
 DIGEST_LABEL = "integrable-jupyterhub.digest"
 """Digest of all that a container was made from: its spec, its image and its mounted files."""
 
+HUB_NAME, DATABASE_NAME, PROXY_NAME = "jupyterhub_hub", "jupyterhub_db", "jupyterhub_proxy"
+SERVICE_NAMES = (HUB_NAME, DATABASE_NAME, PROXY_NAME)
+"""Names of the containers, and so of the services on the network: those of the reference."""
+
 
 @dataclass(frozen=True)
 class Mount:
@@ -68,7 +72,6 @@ class Service:
     mounts: tuple[Mount, ...] = ()
     tmpfs: tuple[tuple[str, str], ...] = ()
     ports: tuple[PublishedPort, ...] = ()
-    extra_hosts: tuple[tuple[str, IPv4Address], ...] = ()
     docker_socket: PurePosixPath | None = None
     start_timeout: int = 90
     stop_timeout: int = 30
@@ -98,8 +101,6 @@ class Service:
             options += ["--volume", str(mount)]
         for port in self.ports:
             options += ["--publish", str(port)]
-        for name, address in self.extra_hosts:
-            options += ["--add-host", f"{name}:{address}"]
         for key, value in self.environment:
             options += ["--env", f"{key}={value}"]
         options += ["--health-cmd", shlex.join(self.health), "--health-interval", "30s"]

@@ -8,12 +8,16 @@ from hubhost.hostfile import SERVICES_GROUP, HostFile
 from hubhost.images import ImageSet, notebook_reference
 from hubhost.isolation import DATABASE_PORT, HUB_PORT, PROXY_API_PORT, PROXY_PORT
 from hubhost.paths import DOCKER_SOCKET, ETC, SECRETS, TLS
-from hubhost.service import Mount, PublishedPort, Service
+from hubhost.service import (
+    DATABASE_NAME,
+    HUB_NAME,
+    PROXY_NAME,
+    Mount,
+    PublishedPort,
+    Service,
+)
 from hubhost.settings import Settings
-from hubhost.tls import PROXY_NAME
 
-HUB_NAME = "jupyterhub_hub"
-DATABASE_NAME = "jupyterhub_db"
 HUB_CONFIG = ETC / "hub" / "config.json"
 DATABASE_VOLUME = "jupyterhub_db"
 SESSION_PREFIX = "jupyterhub_session-"

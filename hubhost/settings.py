@@ -108,7 +108,7 @@ ExistingFile = Annotated[Path, AfterValidator(_existing_file)]
 Identifier = Annotated[
     str, Field(pattern=r"^[a-z_][a-z0-9_]{0,62}$"), AfterValidator(_database_identifier)
 ]
-DockerName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]*$")]
+DockerName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[int, Field(ge=10)]
 Megabytes = Annotated[int, Field(ge=64)]
@@ -142,7 +142,7 @@ class Settings(BaseModel):
     notebook_image: ImageReference | None
     session_memory_mb: Annotated[int, Field(ge=256)]
     session_home_mb: Annotated[int, Field(ge=16)]
-    session_cpus: Annotated[float, Field(gt=0)]
+    session_cpus: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     session_pids: Annotated[int, Field(ge=64)]
     session_start_timeout_seconds: Seconds
     cull_idle_seconds: Seconds

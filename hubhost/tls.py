@@ -15,10 +15,8 @@ from cryptography.hazmat.primitives import serialization
 from hubhost.errors import Problem, Problems
 from hubhost.hostfile import SERVICES_GROUP, HostFile
 from hubhost.paths import TLS
+from hubhost.service import PROXY_NAME
 from hubhost.settings import HOME, Settings
-
-PROXY_NAME = "jupyterhub_proxy"
-"""The proxy's name on the network, as in the reference configuration."""
 
 
 def names(settings: Settings) -> tuple[str, ...]:
@@ -129,7 +127,7 @@ def _name_problems(path: Path, certificate: x509.Certificate, host: str) -> list
     try:
         extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
         present = [
-            *map(_san, extension.value.get_values_for_type(x509.DNSName)),
+            *(f"DNS:{n.lower()}" for n in extension.value.get_values_for_type(x509.DNSName)),
             *(_san(str(ip)) for ip in extension.value.get_values_for_type(x509.IPAddress)),
         ]
     except x509.ExtensionNotFound:

@@ -29,7 +29,6 @@ SERVICE = Service(
     ),
     tmpfs=(("/tmp", "size=1m"),),
     ports=(PublishedPort(IPv4Address("127.0.0.1"), 8443, 8000),),
-    extra_hosts=(("other", IPv4Address("172.27.0.8")),),
 )
 DIGEST = SERVICE.digest("sha256:image", "files")
 
@@ -47,7 +46,6 @@ CHANGES: dict[str, Any] = {
     "mounts": SERVICE.mounts[:1],
     "tmpfs": (),
     "ports": (PublishedPort(IPv4Address("0.0.0.0"), 8443, 8000),),
-    "extra_hosts": (),
     "docker_socket": PurePosixPath("/var/run/docker.sock"),
     "start_timeout": 91,
     "stop_timeout": 31,
@@ -65,7 +63,6 @@ def values(option: str, service: Service = SERVICE) -> list[str]:
 
 
 def test_there_is_a_change_to_try_for_every_field() -> None:
-    # extra_hosts may go: no service has any.
     assert {field.name for field in fields(Service)} <= set(CHANGES)
 
 
@@ -126,7 +123,6 @@ def test_only_files_that_the_installer_writes_belong_to_the_digest() -> None:
         ["--tmpfs", "/tmp:size=1m"],
         ["--publish", "127.0.0.1:8443:8000"],
         ["--env", "KEY=value"],
-        ["--add-host", "other:172.27.0.8"],
         ["--label", "integrable-jupyterhub.role=service"],
         ["--label", "integrable-jupyterhub.digest=0123456789abcdef"],
     ],

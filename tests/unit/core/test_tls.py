@@ -255,7 +255,6 @@ def test_a_wildcard_does_not_stand_for_an_address(files: Files) -> None:
     assert "not for 192.0.2.7" in line
 
 
-@pytest.mark.xfail(strict=True, reason="browsers take an address from an IP entry only")
 def test_a_name_that_looks_like_the_address_is_not_the_address(files: Files) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "any")])
