@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import Enum
 from ipaddress import IPv4Address
 from pathlib import PurePosixPath
@@ -82,9 +82,10 @@ class Service:
         return tuple(mount.source for mount in self.mounts if mount.is_file_of_ours)
 
     def digest(self, image_id: str, files_digest: str) -> str:
-        """Digest of the spec, the image's id and the content of the mounted files."""
-        spec = json.dumps([asdict(self), image_id, files_digest], sort_keys=True, default=str)
-        return hashlib.sha256(spec.encode()).hexdigest()[:16]
+        """Digest of what the container is created with, the image's id and the mounted files."""
+        spec = [self.create_options(""), self.docker_socket is None, self.command]
+        text = json.dumps([*spec, self.image, image_id, files_digest])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def create_options(self, digest: str) -> list[str]:
         """Arguments for `docker container create`, unquoted, except for the Docker socket."""
