@@ -54,7 +54,9 @@ controller: ## The part of .venv that deploying needs
 	tests/lab/bootstrap.sh controller
 
 chromium:
-	command -v chromium >/dev/null || tests/lab/apt-install chromium
+	# Playwright's driver needs libatomic, which a minimal Debian lacks.
+	{ command -v chromium && /sbin/ldconfig -p | grep libatomic.so.1; } >/dev/null || \
+		tests/lab/apt-install chromium libatomic1
 
 # --- Keep it current ------------------------------------------------------------------------
 # The locks hold no index addresses and no hashes of local wheels: nothing of the machine that
