@@ -36,7 +36,7 @@ class Secret:
     group: int = SERVICES_GROUP
 
 
-SECRETS = tuple(
+ALL_SECRETS = tuple(
     Secret(name)
     for name in (
         "database_password",
@@ -44,9 +44,9 @@ SECRETS = tuple(
         "cookie_secret",
         "culler_token",
         "routes_token",
+        SERVICE_TOKENS,
     )
 )
-ALL_SECRETS = (*SECRETS, Secret(SERVICE_TOKENS))
 
 
 def imported_files(source: Path, folder: PurePosixPath) -> tuple[HostFile, ...]:

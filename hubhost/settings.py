@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -297,7 +297,7 @@ def _problems_of(error: dict[str, Any]) -> list[Problem]:
     if isinstance(cause, Problems):
         return cause.problems
     setting = str(error["loc"][0])
-    kind: Literal["extra_forbidden", "missing"] | str = error["type"]
+    kind = error["type"]
     if kind == "extra_forbidden":
         close = difflib.get_close_matches(setting, Settings.model_fields, n=1)
         hint = f"did you mean {close[0]}?" if close else f"the settings are those of {HOME}"
