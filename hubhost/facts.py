@@ -11,8 +11,8 @@ from typing_extensions import override
 
 from hubhost.hostfile import FileState
 from hubhost.images import NAME_LABEL, PREFIX, PresentImage
-from hubhost.isolation import JUMPS
-from hubhost.paths import DAEMON_JSON, SECRETS
+from hubhost.isolation import JUMPS, JUMPS6
+from hubhost.paths import DAEMON_JSON, FIREWALL, GUARD_DIGEST, SECRETS
 from hubhost.preflight import HostReport
 from hubhost.service import DIGEST_LABEL, ROLE_LABEL, ContainerState, Service
 
@@ -242,8 +242,19 @@ docker ps -a --filter network="$name" --format '{{{{.Names}}}} {{{{.Label "{ROLE
         return {**json.loads(output[0]), "attached": attached}
 
 
+GUARD_STATE = (
+    f"{{ nft -s list table inet jhub; nft -s list table bridge jhub; cat {FIREWALL}/*.nft; }}"
+    " 2>/dev/null | sha256sum"
+)
+"""Shell: digest of the guard as it is loaded and as it is written."""
+
+
 class FirewallState(FactBase[dict[str, list[str]]]):
-    """Our chains as `iptables -S` prints them, and the first rule of each that jumps to ours."""
+    """Our chains as `iptables -S` prints them, and the first rule of each that jumps to ours.
+
+    Chains that begin with JHUB are IPv4's, but for JHUB-DENY6; "guard" tells whether nft's tables
+    are as they were loaded.
+    """
 
     default = dict
 
@@ -254,10 +265,16 @@ class FirewallState(FactBase[dict[str, list[str]]]):
     @override
     def command(self, chains: tuple[str, ...]) -> str:
         first = "".join(
-            f"iptables -w -S {chain} 2>/dev/null | sed -n '2s/^/first /p'\n" for chain, _ in JUMPS
+            f"{program} -w -S {chain} 2>/dev/null | sed -n '2s/^/first /p'\n"
+            for program, jumps in (("iptables", JUMPS), ("ip6tables", JUMPS6))
+            for chain, _ in jumps
         )
         return f"""
-for chain in {_quoted(chains)}; do iptables -w -S "$chain" 2>/dev/null | sed 's/^/rule /'; done
+for chain in {_quoted(chains)}; do
+  case $chain in *6) program=ip6tables ;; *) program=iptables ;; esac
+  $program -w -S "$chain" 2>/dev/null | sed 's/^/rule /'
+done
+[ "$({GUARD_STATE})" = "$(cat {GUARD_DIGEST} 2>/dev/null)" ] && echo "guard loaded"
 {first}echo "unit $(systemctl is-enabled integrable-jupyterhub-firewall 2>/dev/null)"
 echo "unit $(systemctl is-active integrable-jupyterhub-firewall 2>/dev/null)"
 echo "reload $(systemctl show -P NeedDaemonReload integrable-jupyterhub-firewall 2>/dev/null)"

@@ -25,7 +25,7 @@ from hubhost.images import (
     ca_certificates,
     to_prune,
 )
-from hubhost.isolation import JUMPS, Policy, chains, listing
+from hubhost.isolation import JUMPS, JUMPS6, Policy, chains, chains6, listing
 from hubhost.network import Network, rebuild
 from hubhost.paths import DAEMON_JSON, DOCKER_SOCKET, SECRETS, STATE
 from hubhost.secrets import Secret, secrets_script
@@ -117,13 +117,18 @@ def docker_network(network: Network) -> Commands:
 @operation()
 def firewall(policy: Policy) -> Commands:
     """Load our chains and their jumps if anything of them is missing, changed or out of place."""
-    state = host.get_fact(facts.FirewallState, chains=tuple(chains(policy)))
-    first = [f"-A {chain} -j {ours}" for chain, ours in JUMPS]
+    ours = chains(policy) | chains6(policy)
+    state = host.get_fact(facts.FirewallState, chains=tuple(ours))
+    wanted = {
+        "rule": listing(ours),
+        "first": [f"-A {chain} -j {target}" for chain, target in (*JUMPS, *JUMPS6)],
+        "guard": ["loaded"],
+    }
     if state.get("unit") != ["enabled", "active"] or state.get("reload") == ["yes"]:
         yield script(
             "systemctl daemon-reload", "systemctl enable --now integrable-jupyterhub-firewall"
         )
-    elif state.get("rule") != listing(policy) or state.get("first") != first:
+    elif any(state.get(key) != value for key, value in wanted.items()):
         yield script("systemctl reload integrable-jupyterhub-firewall")
 
 

@@ -6,6 +6,7 @@ ETC = PurePosixPath("/etc/integrable-jupyterhub")
 SECRETS = ETC / "secrets"
 TLS = ETC / "tls"
 FIREWALL = ETC / "firewall"
+GUARD_DIGEST = PurePosixPath("/run/integrable-jupyterhub-guard")
 STATE = PurePosixPath("/var/lib/integrable-jupyterhub")
 DOCKER_SOCKET = PurePosixPath("/var/run/docker.sock")
 DAEMON_JSON = PurePosixPath("/etc/docker/daemon.json")

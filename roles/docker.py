@@ -13,7 +13,7 @@ def docker(settings: Settings) -> None:
     engine_configuration(name="Configure Docker", subnet=settings.network_subnet)
     engine(
         name="Install Docker and the tools that build images",
-        tools=("ca-certificates", "iptables", "mmdebstrap", "openssl"),
+        tools=("ca-certificates", "iptables", "mmdebstrap", "nftables", "openssl"),
     )
     systemd.service(name="Start Docker", service="docker", running=True, enabled=True)
     fresh_engine(name="Restart Docker if its configuration changed")

@@ -3,29 +3,43 @@
 from pathlib import PurePosixPath
 
 from hubhost import operations
+from hubhost.facts import GUARD_STATE
 from hubhost.hostfile import HostFile
-from hubhost.isolation import JUMPS, Policy, iptables_restore
-from hubhost.paths import FIREWALL
+from hubhost.isolation import JUMPS, JUMPS6, Policy, bridge_guard, chains, chains6, guard, restore
+from hubhost.paths import FIREWALL, GUARD_DIGEST
 from hubhost.settings import Settings
 from hubhost.templates import render
 from roles import deploy
 
 UNIT = "integrable-jupyterhub-firewall.service"
+UNITS = PurePosixPath("/etc/systemd/system")
+MODULE = PurePosixPath("/etc/modules-load.d/integrable-jupyterhub.conf")
+SYSCTL = PurePosixPath("/etc/sysctl.d/90-integrable-jupyterhub.conf")
 
 
 @deploy("Firewall")
 def firewall(settings: Settings) -> None:
     """Sessions reach the hub and the proxy, and nothing else."""
     policy = Policy.of(settings)
+    apply = render(
+        "firewall/apply.sh",
+        jumps=JUMPS,
+        jumps6=JUMPS6,
+        guard_state=GUARD_STATE,
+        guard_digest=GUARD_DIGEST,
+    )
     operations.file_tree(
         name="Write the rules",
         files=(
-            HostFile(FIREWALL / "v4.rules", iptables_restore(policy)),
-            HostFile(FIREWALL / "apply.sh", render("firewall/apply.sh", jumps=JUMPS), 0o755),
-            HostFile(
-                PurePosixPath("/etc/systemd/system") / UNIT,
-                render(f"firewall/{UNIT}", firewall=FIREWALL),
-            ),
+            HostFile(FIREWALL / "v4.rules", restore(chains(policy))),
+            HostFile(FIREWALL / "v6.rules", restore(chains6(policy))),
+            HostFile(FIREWALL / "guard.nft", guard(policy)),
+            HostFile(FIREWALL / "bridge.nft", bridge_guard(policy, by_name=True)),
+            HostFile(FIREWALL / "bridge-by-address.nft", bridge_guard(policy, by_name=False)),
+            HostFile(FIREWALL / "apply.sh", apply, 0o755),
+            HostFile(MODULE, "br_netfilter\n"),
+            HostFile(SYSCTL, "net.bridge.bridge-nf-call-iptables = 1\n"),
+            HostFile(UNITS / UNIT, render(f"firewall/{UNIT}", firewall=FIREWALL)),
         ),
     )
     operations.firewall(name="Apply the rules", policy=policy)

@@ -2,7 +2,7 @@
 # Loads the isolation of the hub's network. Safe to repeat: our chains are replaced in one commit,
 # the jumps to them are never removed, so there is no moment without rules.
 set -eu
-rules=$(dirname "$0")/v4.rules
+cd "$(dirname "$0")"
 
 # Frames between containers on one bridge reach iptables only by this.
 sysctl -qw net.bridge.bridge-nf-call-iptables=1 2>/dev/null || {
@@ -10,18 +10,34 @@ sysctl -qw net.bridge.bridge-nf-call-iptables=1 2>/dev/null || {
     sysctl -qw net.bridge.bridge-nf-call-iptables=1
 }
 
-iptables-restore -w 10 --noflush --test < "$rules"
-iptables-restore -w 10 --noflush < "$rules"
+# Nothing is loaded unless all of it can be.
+iptables-restore -w 10 --noflush --test < v4.rules
+ip6tables-restore -w 10 --noflush --test < v6.rules
+nft --check --file guard.nft
+# A kernel without nft_meta_bridge can't tell bridges apart by name.
+bridge=bridge.nft
+nft --check --file $bridge 2>/dev/null || bridge=bridge-by-address.nft
+nft --check --file $bridge
+
+cat guard.nft $bridge | nft --file -
+iptables-restore -w 10 --noflush < v4.rules
+ip6tables-restore -w 10 --noflush < v6.rules
 
 # The jump must be rule 1: Docker and others append theirs, and what comes first decides.
 first() {
-    [ "$(iptables -w -S "$1" | sed -n 2p)" = "-A $1 -j $2" ] && return
-    iptables -w -I "$1" 1 -j "$2"
+    [ "$($1 -w -S "$2" | sed -n 2p)" = "-A $2 -j $3" ] && return
+    $1 -w -I "$2" 1 -j "$3"
     # A duplicate further down is deleted from the end, never the first one.
-    iptables -w -S "$1" | grep -nx -- "-A $1 -j $2" | cut -d: -f1 | tail -n +2 | sort -rn |
-        while read -r line; do iptables -w -D "$1" $((line - 1)); done
+    $1 -w -S "$2" | grep -nx -- "-A $2 -j $3" | cut -d: -f1 | tail -n +2 | sort -rn |
+        while read -r line; do $1 -w -D "$2" $((line - 1)); done
 }
 iptables -w -N DOCKER-USER 2>/dev/null || true # Docker keeps a chain made before it starts
 {%- for chain, ours in jumps %}
-first {{ chain }} {{ ours }}
+first iptables {{ chain }} {{ ours }}
 {%- endfor %}
+{%- for chain, ours in jumps6 %}
+first ip6tables {{ chain }} {{ ours }}
+{%- endfor %}
+
+# What nft prints is not what it was given: remember it, to tell later whether it still stands.
+{{ guard_state }} > {{ guard_digest }}

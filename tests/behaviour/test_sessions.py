@@ -3,35 +3,20 @@
 from __future__ import annotations
 
 import ipaddress
-import json
 import time
 from collections.abc import Callable
 
 import docker
 import pytest
 import requests
-from docker.models.containers import Container
 
 from tests.deployment import Deployment, Run
 from tests.lab import Host, engine
 from tests.lab.client import Hub, Session
 from tests.lab.demo import hub_of
+from tests.sessions import name_of, session_containers
 
 SUBNET_FOR_SESSIONS = ipaddress.ip_network("172.27.128.0/17")
-
-
-def session_containers(containers: docker.DockerClient) -> dict[str, Container]:
-    """The sessions' containers, running or not, by their users' names."""
-    label = "integrable-jupyterhub.role=session"
-    found = {}
-    for container in containers.containers.list(all=True, filters={"label": label}):
-        environment = dict(pair.split("=", 1) for pair in container.attrs["Config"]["Env"])
-        found[environment["JUPYTERHUB_USER"]] = container
-    return found
-
-
-def name_of(session: Session) -> str:
-    return session.url.rpartition("/")[2]
 
 
 def test_an_integrator_runs_a_cell(session: Session) -> None:
@@ -129,49 +114,6 @@ def test_a_sessions_home_is_memory_of_limited_size(session: Session) -> None:
     assert session.run(code).value == "256"
     filler = "open('x', 'wb').write(bytes(300 * 2**20))"
     assert "No space left" in (session.run(filler).error or "")
-
-
-CONNECT = """
-import socket
-def reach(address, port):
-    try:
-        socket.create_connection((address, port), timeout=5).close()
-        return "open"
-    except OSError as error:
-        return type(error).__name__
-[reach(*target) for target in {targets}]
-"""
-
-
-def reach(session: Session, *targets: tuple[str, int]) -> list[str]:
-    value = session.run(CONNECT.format(targets=list(targets))).value
-    assert value
-    return list(json.loads(value.replace("'", '"')))
-
-
-def test_a_session_reaches_hub_and_proxy_and_nothing_else(
-    session: Session,
-    open_session: Callable[[], Session],
-    containers: docker.DockerClient,
-) -> None:
-    other = name_of(open_session())
-    attributes = session_containers(containers)[other].attrs
-    neighbour = attributes["NetworkSettings"]["Networks"]["jupyterhub_network"]["IPAddress"]
-    open_doors = [("172.27.0.2", 8081), ("172.27.0.4", 8000)]
-    closed = [
-        ("172.27.0.3", 5432),  # the database
-        ("172.27.0.4", 8001),  # the proxy's API
-        ("172.27.0.1", 22),  # the host's own sshd, by its address on the bridge
-        ("172.27.0.1", 8000),  # the published port, by the host's address
-        (neighbour, 8888),  # another session
-    ]
-    assert reach(session, *open_doors) == ["open", "open"]
-    assert set(reach(session, *closed)) == {"ConnectionRefusedError"}
-    # The positive control: these doors exist, for those who may pass.
-    hub = containers.containers.get("jupyterhub_hub")
-    for address, port in [("172.27.0.3", 5432), ("172.27.0.4", 8001), (neighbour, 8888)]:
-        probe = f"import socket; socket.create_connection(('{address}', {port}), timeout=5)"
-        assert hub.exec_run(["python3", "-c", probe]).exit_code == 0
 
 
 def test_a_session_survives_a_restart_of_the_hub(
