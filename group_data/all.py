@@ -10,7 +10,11 @@ are made on the host. docs/settings.md lists types and limits. (In brackets: the
 public_url = "https://127.0.0.1:8000"  # what browsers and integrators use, without a path
 base_url = "/"  # path below public_url, e.g. "/jupyter" behind a reverse proxy
 public_bind = "0.0.0.0"  # host address the proxy listens on; 127.0.0.1 behind a local web server
+public_bind_ipv6 = None  # host's IPv6 address the proxy listens on too, e.g. "::"
 public_port = 8000  # host port the proxy listens on
+public_sources = []  # networks that reach the public port; none named: all do
+api_sources = []  # networks that reach the hub's API at public_url; none named: all do
+trusted_proxies = []  # web servers in front whose X-Forwarded-For is believed, e.g. network_gateway
 access_control_origins = []  # origins that may embed sessions [ACCESS_CONTROL_ORIGINS]
 
 # --- Integrators ---------------------------------------------------------------------------
@@ -26,6 +30,8 @@ hub_ip = "172.27.0.2"  # static address of the hub
 database_ip = "172.27.0.3"  # static address of the database
 proxy_ip = "172.27.0.4"  # static address of the proxy
 client_networks = []  # networks your users come from; the subnet must not overlap them
+backends = []  # addresses of others' containers on the network that may reach hub and sessions
+service_outbound = []  # of "hub", "proxy", "database": which may reach the internet
 
 # --- Sessions ------------------------------------------------------------------------------
 notebook_image = None  # image of sessions; None: the one built here [DOCKER_NOTEBOOK_IMAGE]
@@ -33,6 +39,8 @@ session_memory_mb = 1024  # memory of a session, its home included
 session_home_mb = 256  # size of a session's home directory (in memory)
 session_cpus = 1.0  # CPUs a session may use
 session_pids = 256  # processes and threads a session may have
+session_outbound = []  # what sessions reach: "198.51.100.0/24:443", "name=198.51.100.7:80,443"
+max_sessions = 50  # sessions at the same time; count your memory
 session_start_timeout_seconds = 60  # a session that does not serve by then has failed
 cull_idle_seconds = 1800  # a session without activity for so long is deleted
 cull_max_age_seconds = 28800  # a session older than this is deleted

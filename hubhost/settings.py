@@ -5,20 +5,29 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
     model_validator,
 )
 
+from hubhost.destination import Destination
 from hubhost.errors import Problem, Problems
 
 HOME = "group_data/all.py"
@@ -95,6 +104,25 @@ def _database_identifier(value: str) -> str:
     return value
 
 
+def _outbound(value: str) -> str:
+    Destination.parse(value)
+    return value
+
+
+def _source(value: str) -> IPv4Network | IPv6Network:
+    try:
+        return ip_network(value)
+    except ValueError:
+        raise ValueError("must be a network such as 198.51.100.0/24 or 2001:db8::/32") from None
+
+
+def _address(value: str) -> IPv4Address | IPv6Address:
+    try:
+        return ip_address(value)
+    except ValueError:
+        raise ValueError("must be an IPv4 or IPv6 address") from None
+
+
 def _existing_file(value: Path) -> Path:
     if not value.is_file():
         raise ValueError("must be a file on the controller")
@@ -104,6 +132,9 @@ def _existing_file(value: Path) -> Path:
 Url = Annotated[str, AfterValidator(_url)]
 Origin = Annotated[str, AfterValidator(_origin)]
 ImageReference = Annotated[str, AfterValidator(_image)]
+Outbound = Annotated[str, AfterValidator(_outbound)]
+Source = Annotated[IPv4Network | IPv6Network, BeforeValidator(_source)]
+Address = Annotated[IPv4Address | IPv6Address, BeforeValidator(_address)]
 ExistingFile = Annotated[Path, AfterValidator(_existing_file)]
 Identifier = Annotated[
     str, Field(pattern=r"^[a-z_][a-z0-9_]{0,62}$"), AfterValidator(_database_identifier)
@@ -122,7 +153,11 @@ class Settings(BaseModel):
     public_url: Annotated[str, AfterValidator(_public_url)]
     base_url: Annotated[str, AfterValidator(_base_url)]
     public_bind: IPv4Address
+    public_bind_ipv6: IPv6Address | None
     public_port: Port
+    public_sources: tuple[Source, ...]
+    api_sources: tuple[Source, ...]
+    trusted_proxies: tuple[Address, ...]
     access_control_origins: tuple[Origin, ...]
 
     service_admins: Annotated[
@@ -138,12 +173,16 @@ class Settings(BaseModel):
     database_ip: IPv4Address
     proxy_ip: IPv4Address
     client_networks: tuple[IPv4Network, ...]
+    backends: tuple[IPv4Address, ...]
+    service_outbound: tuple[Literal["hub", "proxy", "database"], ...]
 
     notebook_image: ImageReference | None
     session_memory_mb: Annotated[int, Field(ge=256)]
     session_home_mb: Annotated[int, Field(ge=16)]
     session_cpus: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     session_pids: Annotated[int, Field(ge=64)]
+    session_outbound: tuple[Outbound, ...]
+    max_sessions: Annotated[int, Field(ge=1, le=10000)]
     session_start_timeout_seconds: Seconds
     cull_idle_seconds: Seconds
     cull_max_age_seconds: Seconds
@@ -183,6 +222,16 @@ class Settings(BaseModel):
         }
 
     @property
+    def outbound(self) -> tuple[Destination, ...]:
+        """What sessions may reach outside the network."""
+        return tuple(map(Destination.parse, self.session_outbound))
+
+    @property
+    def session_hosts(self) -> dict[str, IPv4Address]:
+        """Names that sessions have to resolve by /etc/hosts, for they have no DNS."""
+        return {d.name: d.address for d in self.outbound if d.name}
+
+    @property
     def public_host(self) -> str:
         """The name or address in public_url: what the certificate must be valid for."""
         return urlsplit(self.public_url).hostname or ""
@@ -204,10 +253,11 @@ class Settings(BaseModel):
         if not sessions.subnet_of(subnet):
             wrong("session_range", f"{sessions} is not part of {subnet}", "choose a part of it")
         seen: dict[IPv4Address, str] = {}
-        for setting, address in {
-            "network_gateway": self.network_gateway,
-            **self.static_ips,
-        }.items():
+        for setting, address in (
+            ("network_gateway", self.network_gateway),
+            *self.static_ips.items(),
+            *(("backends", backend) for backend in self.backends),
+        ):
             allowed = f"choose an address of {subnet} outside {sessions}"
             if address not in subnet or address in (
                 subnet.network_address,
@@ -219,6 +269,13 @@ class Settings(BaseModel):
             if address in seen:
                 wrong(setting, f"{address} is taken by {seen[address]}", allowed)
             seen.setdefault(address, setting)
+        for destination in self.outbound:
+            if destination.network.overlaps(subnet):
+                wrong(
+                    "session_outbound",
+                    f"{destination.network} overlaps the hub's own network {subnet}",
+                    "name networks outside it only",
+                )
         for network in self.client_networks:
             if network.overlaps(subnet):
                 wrong(

@@ -58,11 +58,15 @@ def _allowed(field: dict[str, object]) -> str:
     """A JSON schema in the words of a person."""
     if isinstance(options := field.get("anyOf"), list):
         return ", or ".join(_allowed(option) for option in options)
+    if isinstance(values := field.get("enum"), list):
+        return ", ".join(f"`{value!r}`" for value in values)
     kind = str(field.get("format") or field.get("type"))
     words = {
         "null": "`None`",
         "ipv4": "IPv4 address",
         "ipv4network": "IPv4 network (CIDR)",
+        "ipv6": "IPv6 address",
+        "ipv6network": "IPv6 network (CIDR)",
         "boolean": "`True`, `False`",
         "string": "text",
         "file-path": "file",

@@ -48,6 +48,46 @@ BAD: list[tuple[dict[str, Any], str]] = [
         {"network_subnet": "172.27.0.1/16"},
         f"network_subnet: '172.27.0.1/16': Input is not a valid IPv4 network; {CHANGE}",
     ),
+    ({"backends": ["172.27.128.9"]}, f"backends: 172.27.128.9 {SESSIONS}; {FREE}"),
+    ({"backends": ["172.27.0.2"]}, f"backends: 172.27.0.2 is taken by hub_ip; {FREE}"),
+    (
+        {"network_bridge": "bridge-too-long1"},
+        "network_bridge: 'bridge-too-long1': String should match pattern"
+        f" '^[a-zA-Z0-9][a-zA-Z0-9_.-]{{0,14}}$'; {CHANGE}",
+    ),
+    # ways out and in
+    *(
+        ({"session_outbound": [value]}, f"session_outbound: {value!r}: {message}; {CHANGE}")
+        for value, message in (
+            ("0.0.0.0/0:443", "is the whole internet: name the networks that sessions need"),
+            ("128.0.0.0/1:80", "overlaps 169.254.0.0/16, which is never opened"),
+            ("169.254.169.254:80", "overlaps 169.254.0.0/16, which is never opened"),
+            ("127.0.0.1:80", "overlaps 127.0.0.0/8, which is never opened"),
+            ("198.51.100.7", 'must be "CIDR:PORT[,PORT…]" or "NAME=ADDRESS:PORT[,PORT…]"'),
+            ("198.51.100.7:x", 'must be "CIDR:PORT[,PORT…]" or "NAME=ADDRESS:PORT[,PORT…]"'),
+            ("198.51.100.7:80,0", "a port is a number from 1 to 65535"),
+            ("a b=198.51.100.7:80", "'a b' is no host name"),
+            ("pypi=198.51.100.0/24:80", "a name stands for one address, not for a network"),
+        )
+    ),
+    (
+        {"session_outbound": ["172.16.0.0/12:443"]},
+        "session_outbound: 172.16.0.0/12 overlaps the hub's own network 172.27.0.0/16;"
+        " name networks outside it only" + IN_HOME,
+    ),
+    (
+        {"public_sources": ["198.51.100.1/24"]},
+        "public_sources: '198.51.100.1/24': must be a network such as 198.51.100.0/24 or"
+        f" 2001:db8::/32; {CHANGE}",
+    ),
+    (
+        {"trusted_proxies": ["proxy.example.org"]},
+        "trusted_proxies: 'proxy.example.org': must be an IPv4 or IPv6 address; " + CHANGE,
+    ),
+    (
+        {"service_outbound": ["everybody"]},
+        "service_outbound: 'everybody': Input should be 'hub', 'proxy' or 'database'; " + CHANGE,
+    ),
     # addresses of others
     (
         {"public_url": "http://hub.example.org"},
