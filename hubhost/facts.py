@@ -253,7 +253,7 @@ class FirewallState(FactBase[dict[str, list[str]]]):
     """Our chains as `iptables -S` prints them, and the first rule of each that jumps to ours.
 
     Chains that begin with JHUB are IPv4's, but for JHUB-DENY6; "guard" tells whether nft's tables
-    are as they were loaded.
+    are as they were loaded, "frames" whether iptables sees those from one container to another.
     """
 
     default = dict
@@ -275,6 +275,7 @@ for chain in {_quoted(chains)}; do
   $program -w -S "$chain" 2>/dev/null | sed 's/^/rule /'
 done
 [ "$({GUARD_STATE})" = "$(cat {GUARD_DIGEST} 2>/dev/null)" ] && echo "guard loaded"
+echo "frames $(cat /proc/sys/net/bridge/bridge-nf-call-iptables 2>/dev/null)"
 {first}echo "unit $(systemctl is-enabled integrable-jupyterhub-firewall 2>/dev/null)"
 echo "unit $(systemctl is-active integrable-jupyterhub-firewall 2>/dev/null)"
 echo "reload $(systemctl show -P NeedDaemonReload integrable-jupyterhub-firewall 2>/dev/null)"

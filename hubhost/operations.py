@@ -123,10 +123,13 @@ def firewall(policy: Policy) -> Commands:
         "rule": listing(ours),
         "first": [f"-A {chain} -j {target}" for chain, target in (*JUMPS, *JUMPS6)],
         "guard": ["loaded"],
+        "frames": ["1"],
     }
     if state.get("unit") != ["enabled", "active"] or state.get("reload") == ["yes"]:
         yield script(
-            "systemctl daemon-reload", "systemctl enable --now integrable-jupyterhub-firewall"
+            "systemctl daemon-reload",
+            "systemctl enable integrable-jupyterhub-firewall",
+            "systemctl reload-or-restart integrable-jupyterhub-firewall",  # or start it
         )
     elif any(state.get(key) != value for key, value in wanted.items()):
         yield script("systemctl reload integrable-jupyterhub-firewall")

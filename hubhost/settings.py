@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from ipaddress import (
     IPv4Address,
     IPv4Network,
@@ -252,23 +252,8 @@ class Settings(BaseModel):
 
         if not sessions.subnet_of(subnet):
             wrong("session_range", f"{sessions} is not part of {subnet}", "choose a part of it")
-        seen: dict[IPv4Address, str] = {}
-        for setting, address in (
-            ("network_gateway", self.network_gateway),
-            *self.static_ips.items(),
-            *(("backends", backend) for backend in self.backends),
-        ):
-            allowed = f"choose an address of {subnet} outside {sessions}"
-            if address not in subnet or address in (
-                subnet.network_address,
-                subnet.broadcast_address,
-            ):
-                wrong(setting, f"{address} is not an address of {subnet}", allowed)
-            elif address in sessions:
-                wrong(setting, f"{address} lies in the session range {sessions}", allowed)
-            if address in seen:
-                wrong(setting, f"{address} is taken by {seen[address]}", allowed)
-            seen.setdefault(address, setting)
+        for setting, message in self._address_problems():
+            wrong(setting, message, f"choose an address of {subnet} outside {sessions}")
         for destination in self.outbound:
             if destination.network.overlaps(subnet):
                 wrong(
@@ -284,6 +269,24 @@ class Settings(BaseModel):
                     "choose a private network that nobody uses",
                 )
         return problems
+
+    def _address_problems(self) -> Iterator[tuple[str, str]]:
+        """(setting, what is wrong with it), for each fixed address of the network."""
+        subnet, sessions = self.network_subnet, self.session_range
+        ends = (subnet.network_address, subnet.broadcast_address)
+        seen: dict[IPv4Address, str] = {}
+        for setting, address in (
+            ("network_gateway", self.network_gateway),
+            *self.static_ips.items(),
+            *(("backends", backend) for backend in self.backends),
+        ):
+            if address not in subnet or address in ends:
+                yield setting, f"{address} is not an address of {subnet}"
+            elif address in sessions:
+                yield setting, f"{address} lies in the session range {sessions}"
+            if address in seen:
+                yield setting, f"{address} is taken by {seen[address]}"
+            seen.setdefault(address, setting)
 
     def _other_problems(self) -> list[Problem]:
         problems = []

@@ -39,5 +39,18 @@ first iptables {{ chain }} {{ ours }}
 first ip6tables {{ chain }} {{ ours }}
 {%- endfor %}
 
+# After `update-alternatives` the rules of the other iptables would stay, and Docker not see them.
+case $(iptables -V) in *legacy*) other=nft ;; *) other=legacy ;; esac
+for program in iptables-$other ip6tables-$other; do
+    command -v $program-save >/dev/null || continue
+    # To ask iptables-legacy would make its tables.
+    [ $other = nft ] || grep -qsx filter "/proc/net/${program%tables*}_tables_names" || continue
+    $program-save -t filter 2>/dev/null | awk '
+        /^:JHUB-/ { chain = substr($1, 2); flush = flush "-F " chain "\n"; remove = remove "-X " chain "\n" }
+        /^-A/ && !/^-A JHUB-/ && / -j JHUB-/ { sub("-A", "-D"); jumps = jumps $0 "\n" }
+        END { if (remove) printf "*filter\n%s%s%sCOMMIT\n", jumps, flush, remove }
+    ' | $program-restore -w 10 --noflush
+done
+
 # What nft prints is not what it was given: remember it, to tell later whether it still stands.
 {{ guard_state }} > {{ guard_digest }}
