@@ -7,7 +7,7 @@ import json
 import shlex
 from dataclasses import dataclass
 from enum import Enum
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import PurePosixPath
 
 ROLE_LABEL = "integrable-jupyterhub.role"
@@ -42,12 +42,13 @@ class Mount:
 class PublishedPort:
     """A port of the container, reachable at a host's address."""
 
-    address: IPv4Address
+    address: IPv4Address | IPv6Address
     host_port: int
     container_port: int
 
     def __str__(self) -> str:
-        return f"{self.address}:{self.host_port}:{self.container_port}"
+        host = f"[{self.address}]" if self.address.version == 6 else str(self.address)
+        return f"{host}:{self.host_port}:{self.container_port}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -61,6 +61,8 @@ def database(settings: Settings) -> Service:
 def proxy(settings: Settings) -> Service:
     """The only door to the outside: TLS in, routes from the hub."""
     ports = [PublishedPort(settings.public_bind, settings.public_port, PROXY_PORT)]
+    if settings.public_bind_ipv6:
+        ports.append(PublishedPort(settings.public_bind_ipv6, settings.public_port, PROXY_PORT))
     if settings.publish_proxy_api:
         ports.append(PublishedPort(settings.publish_proxy_api, PROXY_API_PORT, PROXY_API_PORT))
     hub_url = f"http://{settings.hub_ip}:{HUB_PORT}"
@@ -139,6 +141,11 @@ def hub_files(settings: Settings) -> tuple[HostFile, ...]:
             "name": settings.database_name,
             "user": settings.database_user,
         },
+        "api_sources": [str(network) for network in settings.api_sources],
+        "trusted_proxies": [str(address) for address in settings.trusted_proxies],
+        "internal_networks": [
+            str(network) for network in (settings.hub_ip, settings.session_range, *settings.backends)
+        ],
         "access_control_origins": list(settings.access_control_origins),
         "debug": settings.debug,
         "session": {
