@@ -144,7 +144,7 @@ def hub_files(settings: Settings) -> tuple[HostFile, ...]:
         "api_sources": [str(network) for network in settings.api_sources],
         "trusted_proxies": [str(address) for address in settings.trusted_proxies],
         "internal_networks": [
-            str(network) for network in (settings.hub_ip, settings.session_range, *settings.backends)
+            str(inside) for inside in (settings.hub_ip, settings.session_range, *settings.backends)
         ],
         "access_control_origins": list(settings.access_control_origins),
         "debug": settings.debug,

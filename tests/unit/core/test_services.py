@@ -57,6 +57,10 @@ def test_the_public_port_and_its_address_are_settings() -> None:
     assert published(public_bind="127.0.0.1", public_port=443) == {"127.0.0.1:443:8000"}
 
 
+def test_the_public_port_can_be_had_by_ipv6_too() -> None:
+    assert published(public_bind_ipv6="::") == {"0.0.0.0:8000:8000", "[::]:8000:8000"}
+
+
 @pytest.mark.parametrize(
     ("setting", "name", "port"),
     [
@@ -159,6 +163,9 @@ def test_the_hub_is_told_what_the_settings_say() -> None:
             "name": "jupyterhub",
             "user": "jupyterhub",
         },
+        "api_sources": ["198.51.100.7/32", "2001:db8::7/128"],
+        "trusted_proxies": ["172.27.0.1"],
+        "internal_networks": ["172.27.0.2", "172.27.128.0/17", "172.27.0.9"],
         "access_control_origins": ["https://lms.example.org", "http://[::1]:3000"],
         "debug": True,
         "session": {
