@@ -85,10 +85,7 @@ class C(Language):
         return self._declared(code).get(word, "")
 
     def is_complete(self, code: str) -> str:
-        depth = 0
-        for _, text, _ in c_source.tokens(code, 0, len(code)):
-            depth += (text in ("(", "[", "{")) - (text in (")", "]", "}"))
-        return "incomplete" if depth > 0 else "complete"
+        return c_source.closed(code)
 
     def _declared(self, code: str) -> dict[str, str]:
         """The functions that headers declare, as gcc tells them; for this, no cell need compile."""

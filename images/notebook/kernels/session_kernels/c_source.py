@@ -12,17 +12,19 @@ types stay, the values of variables do not. What a whole program defines stays i
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
 TOKEN = re.compile(
     r"""
-    (?P<space> \s+ | \\\n | //(?:\\\n|[^\n])* | /\*.*?(?:\*/|\Z) )
+    (?P<raw> R"(?P<mark>[^\s()\\]{0,16})\(.*?\)(?P=mark)" )
+  | (?P<space> \s+ | \\\n | //(?:\\\n|[^\n])* | /\*.*?(?:\*/|\Z) )
   | (?P<string> (?:u8|[uUL])? (?: "(?:\\.|[^"\\\n])*"? | '(?:\\.|[^'\\\n])*'? ) )
   | (?P<word> [A-Za-z_]\w* )
-  | (?P<number> \.?\d(?:[eEpP][+-]|[\w.])* )
+  | (?P<number> \.?\d(?:[eEpP][+-]|'?[\w.])* )
   | (?P<sign> . )
     """,
     re.VERBOSE | re.DOTALL,
@@ -78,6 +80,7 @@ class Definition:
 
 Token = tuple[str, str, int]
 """Kind, text, position."""
+OPENING, CLOSING = ("(", "[", "{"), (")", "]", "}")
 
 
 def tokens(text: str, start: int, end: int) -> Iterator[Token]:
@@ -87,18 +90,32 @@ def tokens(text: str, start: int, end: int) -> Iterator[Token]:
             yield match.lastgroup or "", match[0], match.start()
 
 
-def items(text: str) -> list[Item]:
-    """The parts of a cell, in order."""
-    found: list[Item] = []
+@dataclass(frozen=True)
+class Part:
+    """A piece of a cell at its top level, as far as C and C++ are the same."""
+
+    tokens: tuple[Token, ...]
+    """Its tokens; none of a preprocessor's line or group."""
+    start: int
+    end: int
+    body: bool
+    """Whether it ends with the body of a function or with a block."""
+
+
+def parts(text: str, begins_a_body: Callable[[list[Token]], bool]) -> Iterator[Part]:
+    """The pieces of a cell, in order.
+
+    `begins_a_body` tells whether a brace after these tokens begins something that ends with its
+    closing brace, not with a semicolon.
+    """
     part: list[Token] = []
     depth, position, body = 0, 0, False
     while position < len(text):
         line_begins = text.rfind("\n", 0, position) + 1
         directive = DIRECTIVE.match(text, line_begins)
-        if directive and not text[line_begins:position].strip() and not part:
-            end = _directive_end(text, directive)
-            found.append(_directive(text, line_begins, end))
-            position = end
+        if directive and not part and not text[line_begins:position].strip():
+            position = _directive_end(text, directive)
+            yield Part((), line_begins, position, False)
             continue
         match = TOKEN.match(text, position)
         assert match, "every character is a token"
@@ -106,19 +123,23 @@ def items(text: str) -> list[Item]:
         if match.lastgroup == "space":
             continue
         token = match[0]
+        if token == "{" and depth == 0:
+            body = begins_a_body(part)
         part.append((match.lastgroup or "", token, match.start()))
-        if token in "([{" and token:
-            if token == "{" and depth == 0:
-                body = _begins_a_body(part[:-1])
-            depth += 1
-        elif token in ")]}":
-            depth = max(0, depth - 1)
+        depth = max(0, depth + (token in OPENING) - (token in CLOSING))
         if depth == 0 and (token == ";" or (token == "}" and body)):
-            found.append(_item(part, position, body))
+            yield Part(tuple(part), part[0][2], position, body)
             part, body = [], False
     if part:
-        found.append(_item(part, len(text.rstrip()), body))
-    return found
+        yield Part(tuple(part), part[0][2], len(text.rstrip()), body)
+
+
+def items(cell: str) -> list[Item]:
+    """The parts of a C cell, in order, and what each is."""
+    return [
+        _item(part) if part.tokens else _directive(cell, part.start, part.end)
+        for part in parts(cell, _begins_a_body)
+    ]
 
 
 def _directive_end(text: str, directive: re.Match[str]) -> int:
@@ -146,35 +167,35 @@ def _begins_a_body(part: list[Token]) -> bool:
     """Whether the brace after these tokens begins a function's body or a block."""
     if not part or part[0][1] in CONTROL:
         return True
-    return part[-1][1] == ")" and "=" not in [t for _, t, _ in _outside(part)]
+    return part[-1][1] == ")" and "=" not in [t for _, t, _ in outside(part)]
 
 
-def _outside(part: Iterable[Token]) -> list[Token]:
+def outside(part: Iterable[Token]) -> list[Token]:
     """The tokens outside all brackets; the brackets themselves are there."""
     depth, found = 0, []
     for token in part:
-        depth -= token[1] in (")", "]", "}")
+        depth -= token[1] in CLOSING
         if depth <= 0:
             found.append(token)
-        depth += token[1] in ("(", "[", "{")
+        depth += token[1] in OPENING
     return found
 
 
-def _item(part: list[Token], end: int, body: bool) -> Item:
-    start = part[0][2]
+def _item(found: Part) -> Item:
+    part, start, end = list(found.tokens), found.start, found.end
     words = [text for _, text, _ in part]
-    outside = _outside(part)
+    outside_brackets = outside(part)
     first = words[0]
-    if first in CONTROL or not _declares(words):
+    if first in CONTROL or not declares(words):
         # A label, an assignment, a call: all that does something.
         return Item(Kind.STATEMENT, (), start, end)
-    if body:
-        return Item(Kind.FUNCTION, (_name_before_bracket(outside),), start, end)
+    if found.body:
+        return Item(Kind.FUNCTION, (_name_before_bracket(outside_brackets),), start, end)
     names = tuple(_declared(part))
     types = tuple(_types(part))
     if first in ("typedef", "_Static_assert") or types or not names:
         return Item(Kind.TYPE, (*types, *names), start, end)
-    if _is_prototype(outside):
+    if _is_prototype(outside_brackets):
         return Item(Kind.PROTOTYPE, names, start, end)
     constant = not any(
         kind == "word" and text not in CONSTANTS for kind, text, _ in _initializers(part)
@@ -182,7 +203,7 @@ def _item(part: list[Token], end: int, body: bool) -> Item:
     return Item(Kind.VARIABLE, names, start, end, constant)
 
 
-def _declares(words: list[str]) -> bool:
+def declares(words: list[str]) -> bool:
     """Whether a part begins like a declaration: with a type's word, or with two names."""
     if words[0] in TYPES:
         return True
@@ -196,8 +217,8 @@ def _declares(words: list[str]) -> bool:
     return stars == 0 or len(rest) == 1 or rest[1] in (";", "=", ",", "[", "(")
 
 
-def _name_before_bracket(outside: list[Token]) -> str:
-    for before, token in zip(outside, outside[1:], strict=False):
+def _name_before_bracket(part: list[Token]) -> str:
+    for before, token in itertools.pairwise(part):
         if token[1] == "(" and before[0] == "word" and before[1] != "__attribute__":
             return before[1]
     return ""
@@ -231,8 +252,9 @@ def _declared(part: list[Token]) -> Iterator[str]:
     """The names that a declaration gives to variables, functions or types."""
     # In each declarator it is the last word before an initializer or the brackets that follow it;
     # `(*name)(…)` has it inside its first brackets.
-    outside, declarator, past = _outside(part), [], False
-    for kind, text, position in outside:
+    declarator: list[Token] = []
+    past = False
+    for kind, text, position in outside(part):
         if text in (",", ";"):
             if name := _name(declarator, part):
                 yield name
@@ -265,24 +287,32 @@ def _name(declarator: list[Token], part: list[Token]) -> str:
     return words[-1] if words else ""
 
 
-def _is_prototype(outside: list[Token]) -> bool:
-    texts = [text for _, text, _ in outside]
+def _is_prototype(part: list[Token]) -> bool:
+    texts = [text for _, text, _ in part]
     if "(" not in texts or "=" in texts:
         return False
     opening = texts.index("(")
-    return outside[opening - 1][0] == "word"
+    return part[opening - 1][0] == "word"
 
 
 def _initializers(part: list[Token]) -> Iterator[Token]:
     """What stands right of an = outside brackets, up to the next comma there."""
     depth, past = 0, False
     for token in part:
-        depth -= token[1] in (")", "]", "}")
+        depth -= token[1] in CLOSING
         if depth == 0 and token[1] in ("=", ","):
             past = token[1] == "="
         elif past and token[1] not in (";",):
             yield token
-        depth += token[1] in ("(", "[", "{")
+        depth += token[1] in OPENING
+
+
+def closed(cell: str) -> str:
+    """ "complete" or "incomplete": whether all brackets are closed."""
+    depth = 0
+    for _, text, _ in tokens(cell, 0, len(cell)):
+        depth += (text in OPENING) - (text in CLOSING)
+    return "incomplete" if depth > 0 else "complete"
 
 
 # --- Programs -------------------------------------------------------------------------------
@@ -297,10 +327,10 @@ class Program:
 
 def program(cell: str, file: str, kept: tuple[Definition, ...]) -> Program:
     """The program of a cell that is called `file`, after the definitions of earlier cells."""
-    parts = items(cell)
-    whole = any(part.kind is Kind.FUNCTION and "main" in part.names for part in parts)
-    statements = [] if whole else _main(parts)
-    definitions = [part for part in parts if part not in statements]
+    found = items(cell)
+    whole = any(item.kind is Kind.FUNCTION and "main" in item.names for item in found)
+    statements = [] if whole else _main(found)
+    definitions = [item for item in found if item not in statements]
     own = [_definition(cell, part, file) for part in definitions]
     earlier = replaced(kept, own)
     source = prelude(earlier)
@@ -310,16 +340,16 @@ def program(cell: str, file: str, kept: tuple[Definition, ...]) -> Program:
     return Program(source, whole or bool(statements), earlier if whole else (*earlier, *own))
 
 
-def _main(parts: list[Item]) -> list[Item]:
+def _main(found: list[Item]) -> list[Item]:
     """The parts that belong into main: statements, and variables that need the program to run."""
-    first = next((i for i, part in enumerate(parts) if part.kind is Kind.STATEMENT), None)
+    first = next((i for i, item in enumerate(found) if item.kind is Kind.STATEMENT), None)
     if first is None:
         return []
     return [
-        part
-        for index, part in enumerate(parts)
-        if part.kind is Kind.STATEMENT
-        or (part.kind is Kind.VARIABLE and (index > first or not part.constant))
+        item
+        for index, item in enumerate(found)
+        if item.kind is Kind.STATEMENT
+        or (item.kind is Kind.VARIABLE and (index > first or not item.constant))
     ]
 
 
@@ -359,11 +389,11 @@ def head(function: Definition) -> str:
     return function.text
 
 
-def _only(cell: str, parts: list[Item]) -> str:
+def _only(cell: str, shown: list[Item]) -> str:
     """The cell with nothing but these parts, each where it was: lines and columns stay right."""
     blank = [" " if c not in "\n\t" else c for c in cell]
-    for part in parts:
-        blank[part.start : part.end] = cell[part.start : part.end]
+    for item in shown:
+        blank[item.start : item.end] = cell[item.start : item.end]
     return "".join(blank)
 
 

@@ -161,7 +161,7 @@ class WorkerLanguage(Language):
         try:
             talk = self._talk(front)
             if talk:
-                talk.worker.send(Frame("run", code))
+                talk.worker.send(Frame("run", f"{count}\n{code}"))
                 frame = talk.until("ok", "error")
                 if frame and frame.kind == "ok":
                     return None

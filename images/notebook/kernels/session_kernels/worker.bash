@@ -13,6 +13,7 @@ __receive() {
     local frame
     IFS= builtin read -r -d '' -u "$__in" frame
     __kind=${frame%%$'\n'*} __body=${frame#*$'\n'}
+    [ "$__kind" != run ] || __body=${__body#*$'\n'} # without the cell's number
 }
 
 __again() { return "$1"; }
