@@ -37,7 +37,9 @@ class Bash(WorkerLanguage):
         before = code[:cursor]
         word = SEPARATORS.split(before)[-1]
         start = cursor - len(word)
-        command = re.search(r"(?:^|[;&|(`\n]|\b(?:do|then|else))\s*$", before[: len(before) - len(word)])
+        command = re.search(
+            r"(?:^|[;&|(`\n]|\b(?:do|then|else))\s*$", before[: len(before) - len(word)]
+        )
         frame = self.ask("complete", f"{word}\n{'command' if command else 'word'}", "matches")
         matches = sorted({*frame.body.split("\n")} - {""}) if frame else []
         return Completion(start, cursor, tuple(matches))

@@ -397,7 +397,7 @@ def _only(cell: str, shown: list[Item]) -> str:
     return "".join(blank)
 
 
-FLAGS = re.compile(r"^\s*//%\s*(\w+)\s*:?(.*)$", re.MULTILINE)
+FLAGS = re.compile(r"^[ \t]*//%[ \t]*(\w+)[ \t]*:?[ \t]*(.*)$", re.MULTILINE)
 
 
 def magics(cell: str) -> dict[str, str]:

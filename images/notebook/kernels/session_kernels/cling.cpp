@@ -36,9 +36,10 @@ void __cxa_throw(void *thrown, void *type, void (*destroy)(void *))
 const char *session_thrown() { return name; }
 const char *session_what() { return what; }
 
-/* Forget what was thrown and shown before. */
+/* Forget what was thrown and shown before; an input that had ended may go on. */
 void session_fresh()
 {
+    std::clearerr(stdin);
     name[0] = what[0] = 0;
     value.clear();
 }

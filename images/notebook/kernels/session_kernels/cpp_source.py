@@ -95,7 +95,7 @@ def _begins_a_body(part: list[Token]) -> bool:
     if not part or part[0][1] in BLOCKS or [text for _, text, _ in part[:2]] == ["extern", '"C"']:
         return True
     texts = [text for _, text, _ in outside(part)]
-    if "(" not in texts or ("=" in texts and "operator" not in texts):
+    if "(" not in texts or texts[0] in ("(", "[") or ("=" in texts and "operator" not in texts):
         return False
     # `f(…) {`, `f(…) const {`, `f(…) -> int {`: a name before the bracket, and something before
     # that; a call has no body.

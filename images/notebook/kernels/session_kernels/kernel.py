@@ -13,7 +13,7 @@ from session_kernels.language import Failure, Language
 RED, PLAIN = "\x1b[31m", "\x1b[0m"
 
 
-class LanguageKernel(Kernel):
+class LanguageKernel(Kernel):  # type: ignore[misc]
     """The kernel of the language that a subclass names."""
 
     make: type[Language]

@@ -120,7 +120,7 @@ class Talk:
             return self._until(kinds, None)
         except KeyboardInterrupt:
             self.worker.signal(signal.SIGINT)
-            frame = self._until(kinds, GRACE_SECONDS)
+            frame = self._until((*kinds, "stopped"), GRACE_SECONDS)
             if frame is None:
                 raise
             return Frame("interrupted", frame.body)
@@ -174,7 +174,7 @@ class WorkerLanguage(Language):
             return replace(
                 STOPPED, value=f"the cell was stopped, and the {title} process with it: {LOST}"
             )
-        name, how = how_it_ended(self.close())
+        name, how = how_it_ended(self._end())
         return Failure(name, f"the {title} process {how} and was started anew: {LOST}")
 
     def _talk(self, front: Front) -> Talk | None:
@@ -207,7 +207,10 @@ class WorkerLanguage(Language):
         frame = self.ask("inspect", f"{cursor}\n{code}", "text")
         return frame.body if frame else ""
 
-    def close(self) -> int:
+    def close(self) -> None:
+        self._end()
+
+    def _end(self) -> int:
         """End the worker, if there is one; return how it ended. The next cell gets a fresh one."""
         worker, self._worker, self._ready = self._worker, None, False
         return worker.end() if worker else 0
@@ -221,4 +224,3 @@ class _Silent:
     def display(self, data: Mapping[str, Any], display_id: str) -> None: ...
     def ask(self) -> str | None:
         return None
-

@@ -19,9 +19,10 @@ Emit = Callable[[str, str], None]
 READ = 65536
 GATHER_SECONDS = 0.05
 """How long output is gathered before it is sent: a message for each line would choke a browser."""
-BURST, RATE = 1_000_000, 900_000
-"""Bytes that are sent at once, and bytes a second afterwards. Jupyter's server drops what comes
-faster than a megabyte a second (`iopub_data_rate_limit`); so the process waits instead."""
+BURST, RATE = 1_000_000, 500_000
+"""Bytes that are sent at once, and bytes a second afterwards. Jupyter's server drops what is more
+than a megabyte a second for three seconds (`iopub_data_rate_limit`, `rate_limit_window`), counted
+in JSON; so the process waits instead."""
 ANSWERS = ("line", "end")
 """Kinds of frames that answer a worker's question; all others ask it to do something."""
 GRACE_SECONDS = 1.0
@@ -235,15 +236,18 @@ class PromptWorker(Worker):
     That is how an interpreter stops a cell and goes on: an interrupt takes it back to its prompt.
     """
 
-    def __init__(
-        self, command: Sequence[str], line: str, env: Mapping[str, str] | None = None
-    ) -> None:
-        super().__init__(command, env, stdin=subprocess.PIPE)
-        self._line = line.encode() + b"\n"
+    def __init__(self, command: Sequence[str], line: str) -> None:
+        super().__init__(command, stdin=subprocess.PIPE)
+        self._line = line
 
     def send(self, frame: Frame) -> None:
         super().send(frame)
         if frame.kind not in ANSWERS:
-            assert self.process.stdin
-            with contextlib.suppress(BrokenPipeError):
-                os.write(self.process.stdin.fileno(), self._line)
+            self.type(self._line)
+
+    def type(self, line: str) -> None:
+        """Write a line to its standard input."""
+        assert self.process.stdin
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.write(line.encode(errors="replace") + b"\n")
+            self.process.stdin.flush()
