@@ -111,7 +111,8 @@ class Image:
     @property
     def reference(self) -> str:
         """Name and tag: the tag is a hash of the context, the target, the base and the epoch."""
-        parts = [self.base.encode(), str(self.epoch).encode(), (self.target or "").encode()]
+        parts = [self.base.encode(), str(self.epoch).encode()]
+        parts += [self.target.encode()] if self.target else []
         for path, content in self.files.items():
             executable = self.folder.joinpath(path).stat().st_mode & 0o100
             parts += [path.encode(), str(executable).encode(), content]

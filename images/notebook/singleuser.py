@@ -18,7 +18,7 @@ class Later(types.ModuleType):
     (Not importlib's LazyLoader: that imports as soon as a second module imports the name.)
     """
 
-    __path__: list[str] = []
+    __path__: tuple[str, ...] = ()
 
     def __getattr__(self, name: str) -> object:
         if name.startswith("__"):

@@ -7,11 +7,11 @@ at the end), `{"check": CODE}`, `{"info": 1}`, `{"memory": 1}`.
 """
 
 import json
-import os
 import queue
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 from jupyter_client.manager import KernelManager
@@ -19,16 +19,15 @@ from jupyter_client.manager import KernelManager
 
 def pss(pid: int) -> float:
     """Megabytes of a process and all it started, shared ones by their share."""
-    total = 0.0
-    with open(f"/proc/{pid}/smaps_rollup") as file:
-        total += sum(int(line.split()[1]) for line in file if line.startswith("Pss:")) / 1024
-    for task in os.listdir(f"/proc/{pid}/task"):
-        with open(f"/proc/{pid}/task/{task}/children") as file:
-            total += sum(pss(int(child)) for child in file.read().split())
+    process = Path("/proc", str(pid))
+    lines = (process / "smaps_rollup").read_text().splitlines()
+    total = sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
+    for task in (process / "task").iterdir():
+        total += sum(pss(int(child)) for child in (task / "children").read_text().split())
     return total
 
 
-def run(client: Any, manager: Any, step: dict[str, Any]) -> dict[str, Any]:
+def run(client: Any, manager: Any, step: dict[str, Any]) -> dict[str, Any]:  # noqa: C901
     answers = list(step.get("answers", []))
     asked = client.execute(step["run"], allow_stdin="answers" in step)
     found: dict[str, Any] = {

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from session_kernels import c
 from session_kernels.c import C
 from session_kernels.c_source import Kind, closed, items, magics, program
+
 from tests.unit.images.test_kernel_worker import Shown
 
 

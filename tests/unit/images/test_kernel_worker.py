@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 from session_kernels import worker
+from session_kernels.frames import Frame
 from session_kernels.language import NOBODY_ANSWERS, About, Completion, Failure, WorkerLanguage
-from session_kernels.worker import Frame, Output, Pace, Worker, how_it_ended
+from session_kernels.worker import Output, Pace, Worker, how_it_ended
 
 FAKE = Path(__file__).with_name("fake_worker.py")
 

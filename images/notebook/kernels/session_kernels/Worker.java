@@ -7,9 +7,12 @@ import java.io.PrintStream;
 import java.io.ByteArrayOutputStream;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Locale;
+import java.util.Map;
 import java.util.stream.Collectors;
+import jdk.jshell.DeclarationSnippet;
 import jdk.jshell.Diag;
 import jdk.jshell.EvalException;
 import jdk.jshell.ExpressionSnippet;
@@ -18,7 +21,6 @@ import jdk.jshell.Snippet;
 import jdk.jshell.SnippetEvent;
 import jdk.jshell.SourceCodeAnalysis;
 import jdk.jshell.UnresolvedReferenceException;
-import jdk.jshell.VarSnippet;
 
 /** Runs the cells of the Java kernel in the JDK's own JShell; worker.py has the other end of the frames. */
 public class Worker {
@@ -27,11 +29,16 @@ public class Worker {
         "java.util.concurrent.*", "java.util.function.*", "java.util.regex.*", "java.util.stream.*",
     };
 
+    private static final int FRAMES = 20;
+
     private final InputStream commands;
     private final OutputStream answers;
     private final PrintStream out = output(java.io.FileDescriptor.out);
     private final PrintStream err = output(java.io.FileDescriptor.err);
     private final JShell shell;
+    /** Of each snippet: the number of its cell, and the line of that on which it begins. */
+    private final Map<String, int[]> places = new HashMap<>();
+    private int cellNumber;
 
     private Worker() throws IOException {
         commands = new FileInputStream("/proc/self/fd/" + System.getenv("KERNEL_IN"));
@@ -58,7 +65,9 @@ public class Worker {
     private void serve(String kind, String body) throws IOException {
         switch (kind) {
             case "run" -> {
-                String failure = run(body);
+                String[] parts = body.split("\n", 2);
+                cellNumber = Integer.parseInt(parts[0]);
+                String failure = run(parts[1]);
                 flush();
                 send(failure == null ? "ok" : "error", failure == null ? "" : failure);
             }
@@ -80,7 +89,15 @@ public class Worker {
             String source = info.completeness().isComplete() ? info.source() : rest;
             int start = cell.length() - rest.length();
             value = null;
-            for (SnippetEvent event : shell.eval(source)) {
+            List<SnippetEvent> events = shell.eval(source);
+            for (SnippetEvent event : events) {
+                int begin = Math.max(start, cell.indexOf(event.snippet().source(), start));
+                while (begin < cell.length() && Character.isWhitespace(cell.charAt(begin))) begin++;
+                if (event.causeSnippet() == null) {
+                    places.put(event.snippet().id(), new int[] {cellNumber, line(cell, begin)});
+                }
+            }
+            for (SnippetEvent event : events) {
                 if (event.causeSnippet() != null) continue;
                 if (event.exception() != null) return thrown(event.exception());
                 if (event.status() == Snippet.Status.REJECTED) return rejected(event.snippet(), cell, start);
@@ -104,11 +121,9 @@ public class Worker {
 
     /** A method that uses what is not there yet is fine until it is called: say so. */
     private void warn(Snippet snippet, String cell, int start) {
-        if (snippet instanceof jdk.jshell.DeclarationSnippet declaration
-                && shell.status(snippet) == Snippet.Status.RECOVERABLE_DEFINED
-                || shell.status(snippet) == Snippet.Status.RECOVERABLE_NOT_DEFINED) {
-            String missing = shell.unresolvedDependencies((jdk.jshell.DeclarationSnippet) snippet)
-                .collect(Collectors.joining(", "));
+        Snippet.Status status = shell.status(snippet);
+        if (status == Snippet.Status.RECOVERABLE_DEFINED || status == Snippet.Status.RECOVERABLE_NOT_DEFINED) {
+            String missing = shell.unresolvedDependencies((DeclarationSnippet) snippet).collect(Collectors.joining(", "));
             err.println("line " + line(cell, start) + ": cannot be used until declared: " + missing);
         }
     }
@@ -127,17 +142,24 @@ public class Worker {
         String before = "";
         for (Throwable cause = exception; cause != null; cause = cause.getCause()) {
             lines.add(before + name(cause) + ": " + (cause == exception ? message : cause.getMessage()));
-            for (StackTraceElement element : cause.getStackTrace()) {
-                String place = element.toString();
-                if (element.getClassName().startsWith("REPL.")) {
-                    // What JShell wraps a snippet in is not what the person wrote.
-                    place = place.replaceAll("REPL\\.\\$JShell\\$\\w+\\.", "").replaceAll("do_it\\$", "cell");
-                }
-                lines.add("    at " + place);
+            StackTraceElement[] trace = cause.getStackTrace();
+            for (StackTraceElement element : List.of(trace).subList(0, Math.min(trace.length, FRAMES))) {
+                lines.add("    at " + place(element));
             }
+            if (trace.length > FRAMES) lines.add("    … and " + (trace.length - FRAMES) + " more");
             before = "Caused by: ";
         }
         return String.join("\n", lines);
+    }
+
+    /** Where in which cell: JShell tells the snippet and the line in that. */
+    private String place(StackTraceElement element) {
+        String file = element.getFileName();
+        int[] place = file == null || !file.startsWith("#") ? null : places.get(file.substring(1));
+        if (file == null || !file.startsWith("#")) return element.toString();
+        String method = element.getMethodName();
+        String where = place == null ? "this cell" : "cell " + place[0] + ", line " + (place[1] + element.getLineNumber() - 1);
+        return method.isEmpty() || method.equals("do_it$") ? where : method + " (" + where + ")";
     }
 
     private static String name(Throwable exception) {

@@ -27,9 +27,10 @@ def language(name: str) -> type[Language]:
 
 def main(name: str, arguments: list[str]) -> None:
     """Be a kernel until told to end."""
-    from ipykernel.kernelapp import IPKernelApp
+    # ipykernel is in the image only.
+    from ipykernel.kernelapp import IPKernelApp  # noqa: PLC0415
 
-    from session_kernels.kernel import LanguageKernel
+    from session_kernels.kernel import LanguageKernel  # noqa: PLC0415
 
     kernel = type("SessionKernel", (LanguageKernel,), {"make": language(name)})
     IPKernelApp.launch_instance(arguments, kernel_class=kernel)

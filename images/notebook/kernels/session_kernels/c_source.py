@@ -122,12 +122,12 @@ def parts(text: str, begins_a_body: Callable[[list[Token]], bool]) -> Iterator[P
         position = match.end()
         if match.lastgroup == "space":
             continue
-        token = match[0]
-        if token == "{" and depth == 0:
+        sign = match[0]
+        if sign == "{" and depth == 0:
             body = begins_a_body(part)
-        part.append((match.lastgroup or "", token, match.start()))
-        depth = max(0, depth + (token in OPENING) - (token in CLOSING))
-        if depth == 0 and (token == ";" or (token == "}" and body)):
+        part.append((match.lastgroup or "", sign, match.start()))
+        depth = max(0, depth + (sign in OPENING) - (sign in CLOSING))
+        if depth == 0 and (sign == ";" or (sign == "}" and body)):
             yield Part(tuple(part), part[0][2], position, body)
             part, body = [], False
     if part:
@@ -302,13 +302,13 @@ def _initializers(part: list[Token]) -> Iterator[Token]:
         depth -= token[1] in CLOSING
         if depth == 0 and token[1] in ("=", ","):
             past = token[1] == "="
-        elif past and token[1] not in (";",):
+        elif past and token[1] != ";":
             yield token
         depth += token[1] in OPENING
 
 
 def closed(cell: str) -> str:
-    """ "complete" or "incomplete": whether all brackets are closed."""
+    """Whether all brackets are closed: "complete" or "incomplete"."""
     depth = 0
     for _, text, _ in tokens(cell, 0, len(cell)):
         depth += (text in OPENING) - (text in CLOSING)

@@ -65,9 +65,11 @@ def pieces(cell: str) -> list[Piece]:
     """The pieces of a cell, in order."""
     joined: list[tuple[Kind, int, int]] = []
     for kind, start, end in _classified(cell):
-        if joined and joined[-1][0] is kind and kind in (Kind.STATEMENTS, Kind.DIRECTIVES):
-            start = joined.pop()[1]
-        joined.append((kind, start, end))
+        together = kind in (Kind.STATEMENTS, Kind.DIRECTIVES)
+        if together and joined and joined[-1][0] is kind:
+            joined[-1] = (kind, joined[-1][1], end)
+        else:
+            joined.append((kind, start, end))
     return [
         Piece(kind, cell[start:end], cell.count("\n", 0, start) + 1) for kind, start, end in joined
     ]

@@ -1,4 +1,4 @@
-"""The process in which C++ cells run: `python -m session_kernels.cpp_worker`, with cling.so loaded."""
+"""The process in which C++ cells run, with cling.so loaded: the module is its program."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import cppyy
 
 from session_kernels.c_source import closed
 from session_kernels.cpp_source import STANDARD, Kind, Piece, pieces
-from session_kernels.worker import Frame
+from session_kernels.frames import Frame
 
 PRELUDE = """
 #include <iostream>
@@ -249,7 +249,7 @@ def main() -> None:
 
 
 def _until_nul(descriptor: int) -> bytes:
-    """A frame; nothing: the kernel has ended. Byte by byte: what follows may be an answer for C's stdin."""
+    """A frame; nothing: the kernel has ended. Byte by byte: what follows may be for std::cin."""
     found = b""
     while (byte := os.read(descriptor, 1)) and byte != b"\0":
         found += byte

@@ -24,7 +24,7 @@ class LanguageKernel(Kernel):  # type: ignore[misc]
         super().__init__(**traits)
         self.language = self.make()
         self._known: set[str] = set()
-        self._silent = self._may_ask = False
+        self._silent = False
 
     @property
     def banner(self) -> str:
@@ -52,7 +52,7 @@ class LanguageKernel(Kernel):  # type: ignore[misc]
         allow_stdin: bool = False,
         **_: Any,
     ) -> dict[str, Any]:
-        self._silent, self._may_ask = silent, allow_stdin
+        self._silent, self._allow_stdin = silent, allow_stdin
         count = {"execution_count": self.execution_count}
         failure = None
         if code.strip():
@@ -110,7 +110,7 @@ class LanguageKernel(Kernel):  # type: ignore[misc]
         self._send(kind, {"data": dict(data), "metadata": {}, "transient": transient})
 
     def ask(self) -> str | None:
-        return str(self.raw_input()) if self._may_ask else None
+        return str(self.raw_input()) if self._allow_stdin else None
 
 
 def error(failure: Failure) -> dict[str, Any]:

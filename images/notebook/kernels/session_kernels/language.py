@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Protocol
 
-from session_kernels.worker import GRACE_SECONDS, Frame, Output, Worker, how_it_ended
+from session_kernels.frames import Frame
+from session_kernels.worker import GRACE_SECONDS, Output, Worker, how_it_ended
 
 NOBODY_ANSWERS = (
     "Standard input: nobody can be asked here, so the program is told that the input has ended.\n"
@@ -87,10 +88,10 @@ class Language(ABC):
         return ""
 
     def is_complete(self, code: str) -> str:
-        """ "complete", "incomplete", "invalid" or "unknown"."""
+        """One of "complete", "incomplete", "invalid", "unknown"."""
         return "complete"
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027  (of some, nothing runs between cells)
         """End what runs."""
 
 

@@ -10,8 +10,9 @@ import re
 import signal
 from pathlib import Path
 
+from session_kernels.frames import Frame
 from session_kernels.language import About, Completion, WorkerLanguage
-from session_kernels.worker import ANSWERS, Frame, PromptWorker
+from session_kernels.worker import ANSWERS, PromptWorker
 
 FUNCTIONS = Path(__file__).with_name("octave")
 OCTAVE = (

@@ -1,4 +1,4 @@
-"""A process that user code runs in, seen from the kernel: start, output, answers, interrupt, end."""
+"""A process that user code runs in, as the kernel sees it: from its start to its end."""
 
 from __future__ import annotations
 
@@ -10,12 +10,16 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from session_kernels.frames import Frame
 
 Emit = Callable[[str, str], None]
 """Takes the name of a stream ("stdout", "stderr") and text."""
 
+BEFORE = ("env", "--default-signal=INT", "setpriv", "--pdeathsig", "KILL")
+"""What a worker's process begins as: ipykernel ignores interrupts between cells, and a process
+inherits that; and it shall end with the kernel."""
 READ = 65536
 GATHER_SECONDS = 0.05
 """How long output is gathered before it is sent: a message for each line would choke a browser."""
@@ -27,22 +31,6 @@ ANSWERS = ("line", "end")
 """Kinds of frames that answer a worker's question; all others ask it to do something."""
 GRACE_SECONDS = 1.0
 """How long a process may take to stop after an interrupt before it is killed."""
-
-
-@dataclass(frozen=True)
-class Frame:
-    """What kernel and worker tell each other: a kind, and a body of any text without NUL."""
-
-    kind: str
-    body: str = ""
-
-    def encode(self) -> bytes:
-        return f"{self.kind}\n{self.body}".replace("\0", "").encode(errors="replace") + b"\0"
-
-    @classmethod
-    def decode(cls, raw: bytes) -> Frame:
-        kind, _, body = raw.decode(errors="replace").partition("\n")
-        return cls(kind, body)
 
 
 class Pace:
@@ -107,9 +95,9 @@ class Output:
 class Worker:
     """A process with two pipes to the kernel, besides its output.
 
-    The process finds the numbers of the pipes in KERNEL_IN and KERNEL_OUT. It has no standard input.
-    It leads a session of its own: the kernel's signals are not its signals, and an interrupt reaches
-    whatever it started. It ends with the kernel, however the kernel ends.
+    The process finds the numbers of the pipes in KERNEL_IN and KERNEL_OUT. It has no standard
+    input. It leads a session of its own: the kernel's signals are not its signals, and an interrupt
+    reaches whatever it started. It ends with the kernel, however the kernel ends.
     """
 
     def __init__(
@@ -124,7 +112,7 @@ class Worker:
         self._from_worker, from_worker = os.pipe()
         pipes = {"KERNEL_IN": str(to_worker), "KERNEL_OUT": str(from_worker)}
         self.process = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", *command],
+            [*BEFORE, *command],
             env={**os.environ, **(env or {}), **pipes},
             pass_fds=(to_worker, from_worker, *pass_fds),
             stdin=stdin,
