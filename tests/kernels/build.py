@@ -18,7 +18,7 @@ from typing import Literal
 
 from hubhost.images import IMAGES, Image, ImageSet, build_files
 from hubhost.settings import Settings, load
-from tests.kernels.container import DOCKER
+from tests.kernels.container import DOCKER, docker
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "own-image"
@@ -51,9 +51,11 @@ def docker_build(context: bytes, *arguments: str) -> float:
 
 
 def build(profile: Literal["slim", "full"], *options: str) -> str:
-    """Build the notebook image; return its reference, the one that a host would use."""
+    """Build the notebook image if it is missing; return its reference, the same as on a host."""
     chosen = settings(profile)
     image = next(i for i in ImageSet.of(chosen).built if i.folder == IMAGES / "notebook")
+    if docker("image", "ls", "--quiet", image.reference):
+        return image.reference
     seconds = docker_build(
         image.context(build_files(chosen)),
         *(f"--target={profile}", f"--build-arg=BASE={image.base}", f"--tag={image.reference}"),

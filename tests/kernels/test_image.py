@@ -1,6 +1,6 @@
 """The kernels in the built image, with a session's restrictions: `.venv/bin/pytest tests/kernels`.
 
-Not part of `make test`, which tries the same in sessions of a hub. Builds the images that are missing.
+Not part of `make test`, which tries the same in sessions of a hub. Builds what is missing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tests.kernels.container import Outcome, Session, docker, session
 LINES = {
     "python3": "for i in range(20000): print('line', i)",
     "bash": "for ((i = 0; i < 20000; i++)); do echo line $i; done",
-    "c": '#include <stdio.h>\nint main(void) { for (int i = 0; i < 20000; i++) printf("line %d\\n", i); }',
+    "c": '#include <stdio.h>\nfor (int i = 0; i < 20000; i++) printf("line %d\\n", i);',
     "xcpp17": 'for (int i = 0; i < 20000; i++) std::cout << "line " << i << "\\n";',
     "java": 'for (int i = 0; i < 20000; i++) System.out.println("line " + i);',
     "octave": 'for i = 0:19999, printf("line %d\\n", i); end',
@@ -197,11 +197,11 @@ def test_no_certificate_of_the_network_is_in_the_image(container: Session) -> No
 
 
 def test_the_sizes_are_kept() -> None:
-    size = {
-        p: int(docker("image", "inspect", "-f", "{{.Size}}", build(p))) for p in ("slim", "full")
-    }  # type: ignore[arg-type]
-    assert size["slim"] <= 420e6
-    assert size["full"] <= 1400e6
+    def size(reference: str) -> int:
+        return int(docker("image", "inspect", "--format", "{{.Size}}", reference))
+
+    assert size(build("slim")) <= 420e6
+    assert size(build("full")) <= 1400e6
 
 
 def test_the_example_of_an_own_image_builds_and_runs() -> None:
