@@ -70,7 +70,7 @@ ASKS = {
     "ir": 'x <- readline(); cat(x, "\\n", sep = "")',
 }
 COMPLETES = {
-    "python3": ("import os; os.getl", "os.getlogin"),
+    "python3": ("import os; os.getl", "getlogin"),
     "bash": ("ech", "echo"),
     "c": ("#include <stdio.h>\npri", "printf"),
     "xcpp17": ("std::vec", "vector"),
