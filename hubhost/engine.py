@@ -6,6 +6,11 @@ import json
 from ipaddress import IPv4Network
 from typing import Any
 
+from hubhost.paths import SESSION
+
+SESSION_RUNTIME, SESSION_RUNTIME_PATH = "integrable-jupyterhub-session", SESSION / "runtime"
+"""The OCI runtime of sessions: its name in Docker, and the script. See files/session/runtime."""
+
 DEFAULT_POOLS: tuple[tuple[IPv4Network, int], ...] = (
     *((IPv4Network(f"172.{n}.0.0/16"), 16) for n in range(17, 32)),
     (IPv4Network("192.168.0.0/16"), 20),

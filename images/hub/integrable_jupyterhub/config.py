@@ -3,7 +3,6 @@
 import re
 from pathlib import Path
 from typing import Annotated, Self
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -45,15 +44,16 @@ class Database(_Model):
 
 
 class Session(_Model):
-    """What one session gets. Sizes in MiB; `home_mb` is memory too and counts into `memory_mb`."""
+    """What the hub chooses of a session, and tells it: its limits are the Docker filter's business.
+
+    Size in MiB.
+    """
 
     image: str
     network: str
     name_prefix: ContainerName
     memory_mb: Positive
-    home_mb: Positive
     cpus: Annotated[float, Field(gt=0)]
-    pids: Positive
     start_timeout_seconds: Positive
 
 
@@ -81,10 +81,6 @@ class HubConfig(_Model):
     @property
     def hub_api_url(self) -> str:
         return f"http://{self.hub_ip}:{self.hub_port}{self.base_url}hub/api"
-
-    @property
-    def proxy_ip(self) -> str:
-        return urlsplit(self.proxy_api_url).hostname or ""
 
     @classmethod
     def load(cls, file: Path = CONFIG_FILE) -> Self:
