@@ -81,61 +81,6 @@ ROUTES = {
 }
 """Method and whole request target of all that is allowed: no ``%``, no ``//``, no ``..``."""
 
-_ENTRY = 64 * 1024
-MAX_NAME = 63
-
-
-class Refused(Exception):
-    """The request is not forwarded; the text says why, and holds nothing of an environment."""
-
-    def __init__(self, reason: str, status: int = 403) -> None:
-        super().__init__(reason)
-        self.status = status
-
-
-@dataclass(frozen=True)
-class Ping:
-    """Does Docker answer?"""
-
-
-@dataclass(frozen=True)
-class Create:
-    """A new session: all that the hub chooses of it."""
-
-    name: str
-    image: str
-    env: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Touch:
-    """Something done with a container that exists: `verb` is inspect, start or remove.
-
-    `container` is a name or an id. Whether it is a session, only Docker knows.
-    """
-
-    verb: str
-    container: str
-
-
-Request = Ping | Create | Touch
-
-# A version in front is the client's habit. To Docker the filter speaks the engine's own.
-_CONTAINER = "/containers/(?P<container>[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127})"
-_ROUTES = {
-    "ping": ("GET", "/_ping"),
-    "create": ("POST", r"/containers/create\?name=(?P<name>[a-zA-Z0-9_.-]+)"),
-    "inspect": ("GET", f"{_CONTAINER}/json"),
-    "start": ("POST", f"{_CONTAINER}/start"),
-    # How to remove is not the client's choice either.
-    "remove": ("DELETE", rf"{_CONTAINER}(?:\?[a-zA-Z0-9=&]*)?"),
-}
-ROUTES = {
-    verb: (method, re.compile(rf"(?:/v1\.[0-9]{{1,3}})?{target}"))
-    for verb, (method, target) in _ROUTES.items()
-}
-"""Method and whole request target of all that is allowed. No `%`, no `//`, no dot at a beginning."""
-
 _ENTRY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=[^\0]*", re.DOTALL)
 
 

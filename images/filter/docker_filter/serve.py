@@ -9,7 +9,8 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -243,10 +244,11 @@ def handler(policy: Policy, filter_: Filter) -> Callable[[web.BaseRequest], Any]
     return handle
 
 
-async def serve(
+@asynccontextmanager
+async def serving(
     policy: Policy, seccomp: str, path: Path = SOCKET, upstream: Path = DOCKER_SOCKET
-) -> None:
-    """Serve until SIGTERM; a stale socket makes way, requests under way are finished."""
+) -> AsyncIterator[Server]:
+    """The socket at `path` answers. A stale one makes way; requests under way are finished."""
     docker = Docker(upstream)
     server = Server(
         handler(policy, Filter(policy, seccomp, docker)),
@@ -259,15 +261,26 @@ async def serve(
     )
     runner = web.ServerRunner(server)
     await runner.setup()
-    os.umask(0o117)  # the socket: for the hub, by the group
-    await web.UnixSite(runner, str(path), backlog=MAX_CONNECTIONS).start()
+    mask = os.umask(0o117)  # the socket is for the group too, to which the hub belongs
+    try:
+        await web.UnixSite(runner, str(path), backlog=MAX_CONNECTIONS).start()
+    finally:
+        os.umask(mask)
+    try:
+        yield server
+    finally:
+        await runner.cleanup()
+        await docker.close()
+
+
+async def serve(policy: Policy, seccomp: str) -> None:
+    """Serve until SIGTERM."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    log.warning("serving; at most %d sessions", policy.max_sessions)
-    await stop.wait()
-    await runner.cleanup()
-    await docker.close()
+    async with serving(policy, seccomp):
+        log.warning("serving; at most %d sessions", policy.max_sessions)
+        await stop.wait()
 
 
 def main() -> int:

@@ -19,7 +19,6 @@ def load(folder: Path, **changes: Any) -> HubConfig:
 def test_the_documented_example_is_accepted(tmp_path: Path) -> None:
     config = load(tmp_path)
     assert config.session.memory_mb == CONFIG["session"]["memory_mb"]
-    assert config.proxy_ip == "172.27.0.4"
 
 
 @pytest.mark.parametrize("given", ["/jupyter", "/jupyter/", "//jupyter"])
@@ -36,7 +35,7 @@ def test_a_base_url_gets_its_slashes(tmp_path: Path, given: str) -> None:
         ({"base_url": "jupyter"}, "base_url"),
         ({"public_url": "https://hub.example/"}, "public_url"),
         ({"access_control_origins": ["https://a.example; script-src *"]}, "access_control_origins"),
-        ({"session": {**CONFIG["session"], "pids": 0}}, "session.pids"),
+        ({"session": {**CONFIG["session"], "cpus": 0}}, "session.cpus"),
         ({"session": {**CONFIG["session"], "name_prefix": "-x{username}"}}, "session.name_prefix"),
         ({"cull": {"idle_seconds": 60}}, "cull.max_age_seconds"),
     ],
