@@ -7,7 +7,7 @@ import json
 import shlex
 from dataclasses import dataclass
 from enum import Enum
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import PurePosixPath
 
 ROLE_LABEL = "integrable-jupyterhub.role"
@@ -51,12 +51,13 @@ class Mount:
 class PublishedPort:
     """A port of the container, reachable at a host's address."""
 
-    address: IPv4Address
+    address: IPv4Address | IPv6Address
     host_port: int
     container_port: int
 
     def __str__(self) -> str:
-        return f"{self.address}:{self.host_port}:{self.container_port}"
+        host = f"[{self.address}]" if self.address.version == 6 else str(self.address)
+        return f"{host}:{self.host_port}:{self.container_port}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +66,9 @@ class Service:
 
     `health` is a command for `docker exec` that succeeds once the service serves; it is also the
     container's health check. `tmpfs` maps paths to mount options. Memory is in MB, times are in
-    seconds. Every service runs as a fixed user without capabilities on a read-only root.
+    seconds. Every service runs as a fixed user without capabilities on a read-only root. Docker's
+    resolver asks the host's for names of the outside, past every packet filter: only a service
+    that may reach the internet `resolves_names`.
     """
 
     name: str
@@ -80,6 +83,7 @@ class Service:
     mounts: tuple[Mount, ...] = ()
     tmpfs: tuple[tuple[str, str], ...] = ()
     ports: tuple[PublishedPort, ...] = ()
+    resolves_names: bool = False
     docker_socket: PurePosixPath | None = None
     start_timeout: int = 90
     stop_timeout: int = 30
@@ -106,6 +110,8 @@ class Service:
         options += ["--memory", f"{self.memory_mb}m", "--memory-swap", f"{self.memory_mb}m"]
         options += ["--stop-timeout", str(self.stop_timeout)]
         options += ["--label", f"{ROLE_LABEL}=service", "--label", f"{DIGEST_LABEL}={digest}"]
+        if not self.resolves_names:
+            options += ["--dns", "127.0.0.1"]
         for path, mount_options in self.tmpfs:
             options += ["--tmpfs", f"{path}:{mount_options}"]
         for mount in self.mounts:

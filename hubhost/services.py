@@ -43,6 +43,7 @@ def database(settings: Settings) -> Service:
         name=DATABASE_NAME,
         image=ImageSet.of(settings).reference("database"),
         place=Place(settings.network_name, settings.database_ip),
+        resolves_names="database" in settings.service_outbound,
         user=DATABASE_USER,
         group=SERVICES_GROUP,
         memory_mb=settings.database_memory_mb,
@@ -66,6 +67,8 @@ def database(settings: Settings) -> Service:
 def proxy(settings: Settings) -> Service:
     """The only door to the outside: TLS in, routes from the hub."""
     ports = [PublishedPort(settings.public_bind, settings.public_port, PROXY_PORT)]
+    if settings.public_bind_ipv6:
+        ports.append(PublishedPort(settings.public_bind_ipv6, settings.public_port, PROXY_PORT))
     if settings.publish_proxy_api:
         ports.append(PublishedPort(settings.publish_proxy_api, PROXY_API_PORT, PROXY_API_PORT))
     hub_url = f"http://{settings.hub_ip}:{HUB_PORT}"
@@ -73,6 +76,7 @@ def proxy(settings: Settings) -> Service:
         name=PROXY_NAME,
         image=ImageSet.of(settings).reference("proxy"),
         place=Place(settings.network_name, settings.proxy_ip),
+        resolves_names="proxy" in settings.service_outbound,
         user=PROXY_USER,
         group=SERVICES_GROUP,
         memory_mb=settings.proxy_memory_mb,
@@ -155,6 +159,7 @@ def hub(settings: Settings) -> Service:
         name=HUB_NAME,
         image=ImageSet.of(settings).reference("hub"),
         place=Place(settings.network_name, settings.hub_ip),
+        resolves_names="hub" in settings.service_outbound,
         user=HUB_USER,
         group=SERVICES_GROUP,
         memory_mb=settings.hub_memory_mb,
@@ -185,6 +190,11 @@ def hub_files(settings: Settings) -> tuple[HostFile, ...]:
             "name": settings.database_name,
             "user": settings.database_user,
         },
+        "api_sources": [str(network) for network in settings.api_sources],
+        "trusted_proxies": [str(address) for address in settings.trusted_proxies],
+        "internal_networks": [
+            str(inside) for inside in (settings.hub_ip, settings.session_range, *settings.backends)
+        ],
         "access_control_origins": list(settings.access_control_origins),
         "debug": settings.debug,
         "session": {

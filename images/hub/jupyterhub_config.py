@@ -1,7 +1,9 @@
-from integrable_jupyterhub import cookies, redact
+from integrable_jupyterhub import cookies, redact, sources
 from integrable_jupyterhub.config import HubConfig, Secrets
 from integrable_jupyterhub.configure import configure
 
 redact.install()
 cookies.allow_partitioned()
-configure(get_config(), HubConfig.load(), Secrets.load())  # noqa: F821
+config = HubConfig.load()
+sources.restrict_api(config)
+configure(get_config(), config, Secrets.load())  # noqa: F821

@@ -4,7 +4,15 @@ import re
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    IPvAnyAddress,
+    IPvAnyNetwork,
+    ValidationError,
+)
 
 CONFIG_FILE = Path("/etc/jupyterhub/config.json")
 SECRETS_FOLDER = Path("/run/secrets")
@@ -72,6 +80,9 @@ class HubConfig(_Model):
     hub_port: Positive
     proxy_api_url: Annotated[str, Field(pattern=r"^http://[^/\s]+$")]
     database: Database
+    api_sources: tuple[IPvAnyNetwork, ...] = ()
+    trusted_proxies: tuple[IPvAnyAddress, ...] = ()
+    internal_networks: tuple[IPvAnyNetwork, ...] = ()
     access_control_origins: tuple[Origin, ...] = ()
     debug: bool = False
     session: Session

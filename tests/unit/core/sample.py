@@ -50,6 +50,9 @@ EVERYTHING = {
 }
 
 
+OUTSIDE = IPv4Network("198.51.100.0/24")
+
+
 @st.composite
 def valid_settings(draw: st.DrawFn) -> Settings:
     """Settings that differ in all that the isolation depends on."""
@@ -61,9 +64,17 @@ def valid_settings(draw: st.DrawFn) -> Settings:
     if draw(st.booleans()):
         low, sessions = sessions, low
     places = st.integers(min_value=1, max_value=low.num_addresses - 2)
-    gateway, hub, database, proxy = draw(st.lists(places, min_size=4, max_size=4, unique=True))
+    gateway, hub, database, proxy, backend = draw(
+        st.lists(places, min_size=5, max_size=5, unique=True)
+    )
     address = st.none() | st.just("127.0.0.1") | st.just("0.0.0.0")
+    outside = "198.51.100.0/24" if not subnet.overlaps(OUTSIDE) else "203.0.113.0/24"
+    sources = st.sampled_from(["192.0.2.0/24", "2001:db8::/32", "192.0.2.128/25"])
     return settings(
+        backends=draw(st.sampled_from([[], [str(low[backend])]])),
+        service_outbound=draw(st.lists(st.sampled_from(["hub", "proxy", "database"]), unique=True)),
+        session_outbound=draw(st.sampled_from([[], [f"{outside}:80,443"]])),
+        public_sources=draw(st.lists(sources, unique=True)),
         network_subnet=str(subnet),
         session_range=str(sessions),
         network_gateway=str(low[gateway]),

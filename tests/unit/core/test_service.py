@@ -44,6 +44,7 @@ CHANGES: dict[str, Any] = {
     "mounts": SERVICE.mounts[:1],
     "tmpfs": (),
     "ports": (PublishedPort(IPv4Address("0.0.0.0"), 8443, 8000),),
+    "resolves_names": True,
     "docker_socket": PurePosixPath("/var/run/docker.sock"),
     "start_timeout": 91,
     "stop_timeout": 31,

@@ -70,6 +70,21 @@ def test_the_public_port_and_its_address_are_settings() -> None:
     assert published(public_bind="127.0.0.1", public_port=443) == {"127.0.0.1:443:8000"}
 
 
+@pytest.mark.parametrize("unbound", [[], ["hub"], ["hub", "proxy", "database"]])
+def test_only_a_service_that_may_reach_the_internet_resolves_names(unbound: list[str]) -> None:
+    names = {"hub": "jupyterhub_hub", "proxy": "jupyterhub_proxy", "database": "jupyterhub_db"}
+    deaf = {
+        name
+        for name, service in by_name(service_outbound=unbound).items()
+        if "--dns 127.0.0.1" in " ".join(service.create_options(""))
+    }
+    assert deaf == {name for service, name in names.items() if service not in unbound}
+
+
+def test_the_public_port_can_be_had_by_ipv6_too() -> None:
+    assert published(public_bind_ipv6="::") == {"0.0.0.0:8000:8000", "[::]:8000:8000"}
+
+
 @pytest.mark.parametrize(
     ("setting", "name", "port"),
     [
@@ -234,6 +249,9 @@ def test_the_hub_is_told_what_the_settings_say() -> None:
             "name": "jupyterhub",
             "user": "jupyterhub",
         },
+        "api_sources": ["198.51.100.7/32", "2001:db8::7/128"],
+        "trusted_proxies": ["172.27.0.1"],
+        "internal_networks": ["172.27.0.2", "172.27.128.0/17", "172.27.0.9"],
         "access_control_origins": ["https://lms.example.org", "http://[::1]:3000"],
         "debug": True,
         "session": {

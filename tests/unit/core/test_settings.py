@@ -52,8 +52,10 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"backends": ["172.27.0.2"]}, f"backends: 172.27.0.2 is taken by hub_ip; {FREE}"),
     (
         {"network_bridge": "bridge-too-long1"},
-        "network_bridge: 'bridge-too-long1': String should match pattern"
-        f" '^[a-zA-Z0-9][a-zA-Z0-9_.-]{{0,14}}$'; {CHANGE}",
+        (
+            "network_bridge: 'bridge-too-long1': String should match pattern"
+            f" '^[a-zA-Z0-9][a-zA-Z0-9_.-]{{0,14}}$'; {CHANGE}"
+        ),
     ),
     # ways out and in
     *(
@@ -77,8 +79,10 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"public_sources": ["198.51.100.1/24"]},
-        "public_sources: '198.51.100.1/24': must be a network such as 198.51.100.0/24 or"
-        f" 2001:db8::/32; {CHANGE}",
+        (
+            "public_sources: '198.51.100.1/24': must be a network such as 198.51.100.0/24 or"
+            f" 2001:db8::/32; {CHANGE}"
+        ),
     ),
     (
         {"trusted_proxies": ["proxy.example.org"]},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import json
 import re
 import subprocess
 import sys
@@ -12,12 +12,27 @@ from typing import Any
 import pytest
 from jinja2 import UndefinedError
 
-from hubhost.isolation import JUMPS
-from hubhost.paths import FIREWALL
+from hubhost.facts import GUARD_STATE
+from hubhost.isolation import JUMPS, JUMPS6
+from hubhost.paths import FIREWALL, GUARD_DIGEST
 from hubhost.templates import FILES, render
 
 VALUES: dict[str, dict[str, Any]] = {
-    "firewall/apply.sh": {"jumps": JUMPS},
+    "firewall/apply.sh": {
+        "jumps": JUMPS,
+        "jumps6": JUMPS6,
+        "guard_state": GUARD_STATE,
+        "guard_digest": GUARD_DIGEST,
+    },
+    "firewall/bridge.nft": {"others": ["o"], "flows": ["f"], "replies": ["r"]},
+    "firewall/guard.nft": {
+        "bridge": "br-jhub",
+        "link_local": "169.254.0.0/16",
+        "flows": ["f"],
+        "unbound": ["172.27.0.2"],
+        "public": ["p"],
+        "strangers": ["s"],
+    },
     "firewall/integrable-jupyterhub-firewall.service": {"firewall": FIREWALL},
 }
 UNIT = "firewall/integrable-jupyterhub-firewall.service"
@@ -76,17 +91,28 @@ table = json.loads(file.read_text())
 name, words = pathlib.Path(sys.argv[0]).name, [w for w in sys.argv[1:] if w != "-w"]
 with open(os.environ["LOG"], "a") as log:
     log.write(" ".join([name, *words]) + "\n")
-if name == "iptables-restore":
+    if name.endswith("-restore") and "nft" in name:
+        log.write(sys.stdin.read())
+if name.endswith("-restore"):
     sys.exit(1 if "broken" in sys.stdin.read() else 0)
-if name == "sysctl":
+if name == "nft":
+    text = "" if "list" in words else open(words[-1] if words[-1] != "-" else 0).read()
+    sys.exit("broken" in text or "ibrname" in text and os.environ["IBRNAME"] == "no")
+if name.endswith("-save"):
+    print(os.environ["OTHER"])
+if words[:1] == ["-V"]:
+    print(os.environ["VARIANT"])
+if name == "sysctl" or name.endswith("-save") or words[:1] == ["-V"]:
     sys.exit(0)
-verb, chain, rest = words[0], words[1], words[2:]
+verb, shown, rest = words[0], words[1], words[2:]
+chain = shown + ("6" if name == "ip6tables" else "")
 if verb == "-N":
     if chain in table:
         sys.exit(1)
     table[chain] = []
 elif verb == "-S":
-    print(f"-N {chain}", *(f"-A {chain} {rule}" for rule in table[chain]), sep="\n")
+    rules = table.setdefault(chain, [])
+    print(f"-N {shown}", *(f"-A {shown} {rule}" for rule in rules), sep="\n")
 elif verb == "-I":
     table[chain].insert(int(rest[0]) - 1, " ".join(rest[1:]))
 elif verb == "-D":
@@ -94,28 +120,50 @@ elif verb == "-D":
 file.write_text(json.dumps(table))
 """
 )
+PROGRAMS = [
+    "nft",
+    "sysctl",
+    *(
+        f"{program}{variant}{suffix}"
+        for program in ("iptables", "ip6tables")
+        for variant in ("", "-legacy", "-nft")
+        for suffix in ("", "-save", "-restore")
+    ),
+]
+NFT, LEGACY = "iptables v1.8.11 (nf_tables)", "iptables v1.8.11 (legacy)"
 
 
 class Kernel:
-    """A folder of programs that stand in for iptables, and what apply.sh made of its table."""
+    """A folder of programs that stand in for iptables and nft, and what apply.sh made of it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.bin = folder / "bin"
         self.bin.mkdir()
-        for name in ("iptables", "iptables-restore", "sysctl"):
+        for name in PROGRAMS:
             (self.bin / name).write_text(IPTABLES)
             (self.bin / name).chmod(0o755)
-        (folder / "apply.sh").write_text(render("firewall/apply.sh", jumps=JUMPS))
-        (folder / "v4.rules").write_text("*filter\nCOMMIT\n")
+        values = VALUES["firewall/apply.sh"] | {"guard_digest": str(folder / "digest")}
+        (folder / "apply.sh").write_text(render("firewall/apply.sh", **values))
+        for name in ("v4.rules", "v6.rules"):
+            (folder / name).write_text("*filter\nCOMMIT\n")
+        (folder / "guard.nft").write_text("table inet jhub\n")
+        (folder / "bridge.nft").write_text("meta ibrname\n")
+        (folder / "bridge-by-address.nft").write_text("ether type\n")
 
-    def apply(self, table: str) -> tuple[int, str, list[str]]:
+    def apply(
+        self, table: str = "{}", *, variant: str = NFT, other: str = "", ibrname: str = "yes"
+    ) -> tuple[int, str, list[str]]:
+        """Exit code, the table afterwards, and what was called with what."""
         (self.folder / "table").write_text(table)
         (self.folder / "log").write_text("")
         environment = {
-            "PATH": f"{self.bin}:{os.environ['PATH']}",
+            "PATH": f"{self.bin}:/usr/bin:/bin",
             "TABLE": str(self.folder / "table"),
             "LOG": str(self.folder / "log"),
+            "VARIANT": variant,
+            "OTHER": other,
+            "IBRNAME": ibrname,
         }
         done = subprocess.run(["sh", self.folder / "apply.sh"], env=environment, check=False)
         log = (self.folder / "log").read_text().splitlines()
@@ -127,56 +175,117 @@ def kernel(tmp_path: Path) -> Kernel:
     return Kernel(tmp_path)
 
 
+GOOD = {
+    "FORWARD": ["-j DOCKER-USER"],
+    "DOCKER-USER": ["-j JHUB-FORWARD"],
+    "INPUT": ["-j JHUB-INPUT"],
+    "FORWARD6": ["-j JHUB-DENY6"],
+    "INPUT6": ["-j JHUB-DENY6"],
+}
+
+
 @pytest.mark.parametrize(
     ("before", "after"),
     [
-        # before Docker ever ran
-        ('{"INPUT": []}', '{"INPUT": ["-j JHUB-INPUT"], "DOCKER-USER": ["-j JHUB-FORWARD"]}'),
+        ({}, {}),  # before Docker ever ran
         # as it should be
-        (
-            '{"INPUT": ["-j JHUB-INPUT"], "DOCKER-USER": ["-j JHUB-FORWARD", "-j RETURN"]}',
-            '{"INPUT": ["-j JHUB-INPUT"], "DOCKER-USER": ["-j JHUB-FORWARD", "-j RETURN"]}',
-        ),
+        ({"DOCKER-USER": ["-j JHUB-FORWARD", "-j RETURN"]},) * 2,
         # somebody put a rule of their own first
         (
-            '{"INPUT": ["-j ufw", "-j JHUB-INPUT", "-j x"], "DOCKER-USER": ["-j RETURN"]}',
-            (
-                '{"INPUT": ["-j JHUB-INPUT", "-j ufw", "-j x"],'
-                ' "DOCKER-USER": ["-j JHUB-FORWARD", "-j RETURN"]}'
-            ),
+            {"INPUT": ["-j ufw", "-j JHUB-INPUT", "-j x"], "FORWARD6": ["-j ufw6"]},
+            {
+                "INPUT": ["-j JHUB-INPUT", "-j ufw", "-j x"],
+                "FORWARD6": ["-j JHUB-DENY6", "-j ufw6"],
+            },
         ),
         # and ours are there several times
         (
-            '{"INPUT": ["-j a", "-j JHUB-INPUT", "-j b", "-j JHUB-INPUT"], "DOCKER-USER": []}',
-            '{"INPUT": ["-j JHUB-INPUT", "-j a", "-j b"], "DOCKER-USER": ["-j JHUB-FORWARD"]}',
+            {"INPUT": ["-j a", "-j JHUB-INPUT", "-j b", "-j JHUB-INPUT"]},
+            {"INPUT": ["-j JHUB-INPUT", "-j a", "-j b"]},
+        ),
+        # everything was flushed, and Docker's jump with it
+        (
+            {"FORWARD": [], "DOCKER-USER": [], "INPUT": []},
+            {},
         ),
     ],
-    ids=["bare", "good", "not first", "several"],
+    ids=["bare", "good", "not first", "several", "flushed"],
 )
-def test_our_jump_becomes_the_first_rule_and_the_only_one(
-    kernel: Kernel, before: str, after: str
+def test_each_jump_becomes_the_first_rule_and_the_only_one(
+    kernel: Kernel, before: dict[str, list[str]], after: dict[str, list[str]]
 ) -> None:
-    code, table, _ = kernel.apply(before)
-    assert (code, table) == (0, after)
+    code, table, _ = kernel.apply(json.dumps(before))
+    assert (code, json.loads(table)) == (0, GOOD | after)
 
 
 def test_the_jump_is_never_missing_while_it_moves(kernel: Kernel) -> None:
-    _, _, log = kernel.apply('{"INPUT": ["-j a", "-j JHUB-INPUT"], "DOCKER-USER": []}')
+    _, _, log = kernel.apply('{"INPUT": ["-j a", "-j JHUB-INPUT"]}')
     changes = [line for line in log if line.startswith(("iptables -I INPUT", "iptables -D INPUT"))]
     assert changes == ["iptables -I INPUT 1 -j JHUB-INPUT", "iptables -D INPUT 3"]
 
 
-def test_rules_are_tried_before_they_are_loaded_beside_others(kernel: Kernel) -> None:
-    _, _, log = kernel.apply('{"INPUT": []}')
-    assert [line for line in log if "restore" in line] == [
-        "iptables-restore -w 10 --noflush --test".replace("-w ", ""),
-        "iptables-restore -w 10 --noflush".replace("-w ", ""),
+def test_all_is_tried_before_anything_is_loaded_beside_others(kernel: Kernel) -> None:
+    _, _, log = kernel.apply()
+    assert [line for line in log if "restore" in line or "--" in line.partition(" ")[2]][:8] == [
+        "iptables-restore 10 --noflush --test",
+        "ip6tables-restore 10 --noflush --test",
+        "nft --check --file guard.nft",
+        "nft --check --file bridge.nft",
+        "nft --check --file bridge.nft",
+        "nft --file -",
+        "iptables-restore 10 --noflush",
+        "ip6tables-restore 10 --noflush",
     ]
 
 
-def test_broken_rules_are_an_error_and_change_nothing(kernel: Kernel) -> None:
-    (kernel.folder / "v4.rules").write_text("broken\n")
-    code, table, log = kernel.apply('{"INPUT": []}')
+def test_a_kernel_that_cannot_name_bridges_tells_them_by_address(kernel: Kernel) -> None:
+    _, _, log = kernel.apply(ibrname="no")
+    assert "nft --check --file bridge-by-address.nft" in log
+
+
+def test_the_rules_in_the_other_iptables_are_removed_and_no_others(kernel: Kernel) -> None:
+    """After `update-alternatives`; by a real iptables-nft-save's words."""
+    other = """\
+*filter
+:INPUT ACCEPT [0:0]
+:DOCKER-USER - [0:0]
+:JHUB-FORWARD - [0:0]
+:JHUB-USER - [0:0]
+-A INPUT -j ufw
+-A INPUT -j JHUB-USER
+-A DOCKER-USER -j JHUB-FORWARD
+-A JHUB-FORWARD -i br-jhub -j JHUB-USER
+COMMIT"""
+    _, _, log = kernel.apply(variant=LEGACY, other=other)
+    start = log.index("iptables-nft-restore 10 --noflush")
+    assert log[start + 1 : start + 9] == [
+        "*filter",
+        "-D INPUT -j JHUB-USER",
+        "-D DOCKER-USER -j JHUB-FORWARD",
+        "-F JHUB-FORWARD",
+        "-F JHUB-USER",
+        "-X JHUB-FORWARD",
+        "-X JHUB-USER",
+        "COMMIT",
+    ]
+
+
+def test_where_the_other_iptables_holds_nothing_of_ours_nothing_is_removed(kernel: Kernel) -> None:
+    _, _, log = kernel.apply(variant=LEGACY, other="*filter\n-A INPUT -j ufw\nCOMMIT")
+    assert "iptables-nft-restore 10 --noflush" in log
+    assert "*filter" not in log
+
+
+def test_what_is_loaded_is_remembered(kernel: Kernel) -> None:
+    kernel.apply()
+    assert re.fullmatch(r"[0-9a-f]{64}  -\n", (kernel.folder / "digest").read_text())
+
+
+@pytest.mark.parametrize("name", ["v4.rules", "v6.rules", "guard.nft", "bridge-by-address.nft"])
+def test_broken_rules_are_an_error_and_change_nothing(kernel: Kernel, name: str) -> None:
+    (kernel.folder / name).write_text("broken\n")
+    code, table, log = kernel.apply(ibrname="no")
     assert code != 0
-    assert table == '{"INPUT": []}'
-    assert len([line for line in log if "restore" in line]) == 1
+    assert json.loads(table) == {}
+    loads = ("nft --file -", "iptables-restore 10 --noflush", "ip6tables-restore 10 --noflush")
+    assert not set(loads) & set(log)

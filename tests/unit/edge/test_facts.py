@@ -18,14 +18,15 @@ from pyinfra.api.facts import FactBase
 from hubhost import facts, services
 from hubhost.hostfile import FileState
 from hubhost.images import PresentImage
-from hubhost.isolation import JUMPS, Policy, chains, listing
+from hubhost.isolation import JUMPS, JUMPS6, Policy, chains, chains6, listing
 from hubhost.preflight import HostReport, Listener, problems
 from hubhost.service import ContainerState, Mount
 from tests.unit.core.sample import settings
 from tests.unit.edge.stubs import Programs
 
 SERVICE = services.hub(settings())
-CHAINS = tuple(chains(Policy.of(settings())))
+OURS = chains(Policy.of(settings())) | chains6(Policy.of(settings()))
+CHAINS = tuple(OURS)
 
 # Each fact with arguments that need quoting where a person chooses them.
 FACTS: dict[type[FactBase[Any]], dict[str, Any]] = {
@@ -419,22 +420,45 @@ def test_docker_is_asked_in_its_own_template_language(programs: Programs, tmp_pa
 
 # --- Firewall --------------------------------------------------------------------------------
 def test_our_rules_and_their_jumps_are_told(programs: Programs) -> None:
-    policy = Policy.of(settings())
-    shown = {ours: [line for line in listing(policy) if line.split()[1] == ours] for ours in CHAINS}
-    for chain, ours in JUMPS:
-        shown[chain] = [f"-N {chain}", f"-A {chain} -j {ours}", f"-A {chain} -j RETURN"]
-    cases = [f"{chain}) printf '%s\\n' {shlex.join(lines)} ;;" for chain, lines in shown.items()]
-    programs.add("iptables", "\n".join(['case "$3" in', *cases, "*) exit 1 ;;", "esac"]))
+    for program, jumps in (("iptables", JUMPS), ("ip6tables", JUMPS6)):
+        mine = [chain for chain in OURS if chain.endswith("6") == (program == "ip6tables")]
+        shown = {chain: listing({chain: OURS[chain]}) for chain in mine}
+        for chain, target in jumps:
+            shown[chain] = [f"-N {chain}", f"-A {chain} -j {target}", f"-A {chain} -j RETURN"]
+        cases = [f"{name}) printf '%s\\n' {shlex.join(lines)} ;;" for name, lines in shown.items()]
+        programs.add(program, "\n".join(['case "$3" in', *cases, "*) exit 1 ;;", "esac"]))
+    programs.add("nft", "exit 1")
     programs.add(
         "systemctl",
         'case "$1" in is-enabled) echo enabled;; is-active) echo active;; show) echo no;; esac',
     )
-    assert facts.FirewallState().process(programs.output(command(facts.FirewallState))) == {
-        "rule": listing(policy),
-        "first": ["-A DOCKER-USER -j JHUB-FORWARD", "-A INPUT -j JHUB-INPUT"],
+    told = facts.FirewallState().process(programs.output(command(facts.FirewallState)))
+    assert len(told.pop("frames")) == 1  # of this machine's kernel
+    assert told == {
+        "rule": listing(OURS),
+        "first": [f"-A {chain} -j {target}" for chain, target in (*JUMPS, *JUMPS6)],
         "unit": ["enabled", "active"],
         "reload": ["no"],
     }
+
+
+def test_a_guard_that_is_not_as_it_was_loaded_is_told(
+    programs: Programs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = tmp_path / "digest"
+    monkeypatch.setattr(facts, "GUARD_DIGEST", digest)
+    programs.add("iptables", "exit 1")
+    programs.add("ip6tables", "exit 1")
+    programs.says("nft", "table inet jhub { }")
+    digest.write_text(programs.run(facts.GUARD_STATE).stdout)
+
+    def guard() -> list[str] | None:
+        lines = programs.output(command(facts.FirewallState))
+        return facts.FirewallState().process(lines).get("guard")
+
+    assert guard() == ["loaded"]
+    programs.says("nft", "table inet jhub { accept }")
+    assert guard() is None
 
 
 # --- Secrets ---------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from hubhost import facts, operations, services
 from hubhost.engine import daemon_configuration
 from hubhost.hostfile import SERVICES_GROUP, FileState, HostFile
 from hubhost.images import ImageSet, PresentImage, build_files
-from hubhost.isolation import JUMPS, Policy, listing
+from hubhost.isolation import JUMPS, JUMPS6, Policy, chains, chains6, listing
 from hubhost.network import Network
 from hubhost.secrets import ALL_SECRETS
 from hubhost.service import ContainerState
@@ -46,11 +46,14 @@ NETWORK_STATE = {
     "Options": NETWORK.bridge_options,
     "attached": {},
 }
+LISTING = listing(chains(POLICY) | chains6(POLICY))
 RULES = {
     "unit": ["enabled", "active"],
     "reload": ["no"],
-    "rule": listing(POLICY),
-    "first": [f"-A {chain} -j {ours}" for chain, ours in JUMPS],
+    "rule": LISTING,
+    "first": [f"-A {chain} -j {target}" for chain, target in (*JUMPS, *JUMPS6)],
+    "guard": ["loaded"],
+    "frames": ["1"],
 }
 OLD = [PresentImage("hub", f"hub:{n}", f"2030-01-0{n}", used=False) for n in (1, 2, 3)]
 SECRETS = {
@@ -296,34 +299,57 @@ def test_rules_that_are_loaded_stay() -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"rule": listing(POLICY)[:-1]},
-        {"rule": [*listing(POLICY)[:-1], "-A JHUB-INPUT -j ACCEPT"]},
+        {"rule": LISTING[:-1]},
+        {"rule": [*LISTING[:-1], "-A JHUB-INPUT -j ACCEPT"]},
         {"rule": []},
         {"first": ["-A DOCKER-USER -j RETURN", "-A INPUT -j JHUB-INPUT"]},
         {"first": ["-A DOCKER-USER -j JHUB-FORWARD"]},
+        {"guard": []},
+        {"frames": ["0"]},
     ],
-    ids=["one missing", "one changed", "all gone", "jump not first", "jump gone"],
+    ids=[
+        "one missing",
+        "one changed",
+        "all gone",
+        "jump not first",
+        "jump gone",
+        "guard changed",
+        "frames pass by",
+    ],
 )
 def test_rules_that_differ_are_loaded_again(changes: dict[str, Any]) -> None:
     given = {facts.FirewallState: RULES | changes}
     (command,) = commands(operations.firewall, given, policy=POLICY)
-    assert text(command) == "set -eu\nsystemctl reload integrable-jupyterhub-firewall"
+    assert text(command).startswith("set -eu\nsystemctl reload integrable-jupyterhub-firewall || {")
 
 
 def test_an_edited_unit_is_read_again() -> None:
     given = {facts.FirewallState: RULES | {"reload": ["yes"]}}
     (command,) = commands(operations.firewall, given, policy=POLICY)
     assert "systemctl daemon-reload" in text(command)
+    assert "systemctl reload-or-restart" in text(command)
 
 
 @pytest.mark.parametrize("unit", [["disabled", "active"], ["enabled", "inactive"], ["", "failed"]])
 def test_a_unit_that_does_not_run_is_enabled_and_started(unit: list[str]) -> None:
     given = {facts.FirewallState: RULES | {"unit": unit}}
     (command,) = commands(operations.firewall, given, policy=POLICY)
-    assert text(command).splitlines()[1:] == [
-        "systemctl daemon-reload",
-        "systemctl enable --now integrable-jupyterhub-firewall",
-    ]
+    _, reread, enable, load = text(command).splitlines()
+    assert reread == "systemctl daemon-reload"
+    assert enable == "systemctl enable integrable-jupyterhub-firewall"
+    assert load.startswith("systemctl reload-or-restart integrable-jupyterhub-firewall || {")
+
+
+def test_rules_that_do_not_load_end_the_run_with_the_reason(programs: Programs) -> None:
+    given = {facts.FirewallState: RULES | {"guard": []}}
+    (command,) = commands(operations.firewall, given, policy=POLICY)
+    programs.add("systemctl", "exit 1")
+    programs.says("journalctl", "guard.nft:3:1-5: Error: syntax error")
+    done = programs.run(text(command))
+    assert done.returncode == 1
+    reason, told = done.stderr.splitlines()
+    assert reason == "guard.nft:3:1-5: Error: syntax error"
+    assert told.startswith("firewall: the rules do not load and those of before still stand; ")
 
 
 # --- Images ----------------------------------------------------------------------------------
