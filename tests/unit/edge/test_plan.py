@@ -21,18 +21,8 @@ from hubhost.secrets import ALL_SECRETS
 from tests.unit.core.sample import ROOT
 
 ROLES = [
-    *(
-        "Sessions",
-        "Docker",
-        "Network",
-        "Firewall",
-        "Images",
-        "Secrets",
-        "TLS",
-        "Database",
-        "Proxy",
-        "Hub",
-    ),
+    *("Sessions", "Docker", "Network", "Firewall", "Images", "Secrets", "TLS"),
+    *("Database", "Proxy", "Hub"),
 ]
 PROGRESS = r"""
 --> (Loading config|Loading inventory|Connecting to hosts|Disconnecting from hosts)\.\.\.
