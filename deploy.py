@@ -10,11 +10,13 @@ from roles.network import network
 from roles.preflight import load_settings, preflight
 from roles.proxy import proxy
 from roles.secrets import secrets
+from roles.sessions import sessions
 from roles.tls import tls
 
 settings = load_settings()
 
 preflight(settings)
+sessions(settings)
 docker(settings)
 network(settings)
 firewall(settings)

@@ -187,7 +187,7 @@ def test_the_deployment_runs_every_role_once() -> None:
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
     ]
     assert called == [
-        *("preflight", "docker", "network", "firewall", "images"),
+        *("preflight", "sessions", "docker", "network", "firewall", "images"),
         *("secrets", "tls", "database", "proxy", "docker_filter", "hub"),
     ]
     assert set(called) == {role.stem for role in ROLES}
