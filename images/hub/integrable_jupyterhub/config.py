@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 from typing import Annotated, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -92,6 +93,10 @@ class HubConfig(_Model):
     @property
     def hub_api_url(self) -> str:
         return f"http://{self.hub_ip}:{self.hub_port}{self.base_url}hub/api"
+
+    @property
+    def proxy_ip(self) -> str:
+        return urlsplit(self.proxy_api_url).hostname or ""
 
     @classmethod
     def load(cls, file: Path = CONFIG_FILE) -> Self:

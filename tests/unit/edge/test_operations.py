@@ -664,14 +664,17 @@ def test_an_unhealthy_container_is_restarted() -> None:
     ]
 
 
-def test_only_the_hub_gets_the_socket_and_its_group() -> None:
+def test_only_the_docker_filter_gets_the_socket_and_its_group() -> None:
     def create(service: Any) -> str:
         given = {facts.Container: ContainerState("sha256:1", "f")}
         return text(commands(operations.container, given, service=service)[0])
 
-    assert "--volume /var/run/docker.sock:/var/run/docker.sock" in create(SERVICE)
-    assert '--group-add "$(stat -Lc %g /var/run/docker.sock)"' in create(SERVICE)
+    docker_filter = create(services.docker_filter(SETTINGS))
+    assert "--volume /var/run/docker.sock:/var/run/docker.sock" in docker_filter
+    assert '--group-add "$(stat -Lc %g /var/run/docker.sock)"' in docker_filter
     assert "docker.sock" not in create(services.proxy(SETTINGS))
+    assert "/var/run/docker.sock" not in create(services.hub(SETTINGS))
+    assert "--group-add" not in create(services.hub(SETTINGS))
 
 
 def wait_for(programs: Programs, docker: str, start_timeout: int = 90) -> Any:

@@ -19,6 +19,7 @@ def load(folder: Path, **changes: Any) -> HubConfig:
 def test_the_documented_example_is_accepted(tmp_path: Path) -> None:
     config = load(tmp_path)
     assert config.session.memory_mb == CONFIG["session"]["memory_mb"]
+    assert config.proxy_ip == "172.27.0.4"
 
 
 @pytest.mark.parametrize("given", ["/jupyter", "/jupyter/", "//jupyter"])

@@ -193,7 +193,7 @@ async def test_the_docker_filter_takes_all_that_it_sends(
 
     monkeypatch.setattr(requests.Session, "send", send)
     spawner.__class__ = type("OneSpawner", (SessionSpawner,), {"_client": None})
-    spawner.client_kwargs = {"version": "1.41", "base_url": "http://docker"}
+    spawner.client_kwargs = {"version": "1.41", "base_url": "http://docker:80"}
     await spawner.choose_container()
     await spawner.start_object()
     await spawner.poll()
