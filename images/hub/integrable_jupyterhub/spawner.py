@@ -72,6 +72,7 @@ class SessionSpawner(DockerSpawner):  # type: ignore[misc]
         a container that exists already makes way, one that runs or is gone is what was wanted.
         """
         patience = time.monotonic() + PATIENCE_SECONDS
+        waiting = False
         while True:
             try:
                 return super()._docker(method, *args, **kwargs)
@@ -79,6 +80,9 @@ class SessionSpawner(DockerSpawner):  # type: ignore[misc]
                 away = not isinstance(error, APIError) or error.status_code == 503
                 if not away or time.monotonic() >= patience:
                     raise
+            if not waiting:
+                self.log.warning("Docker does not answer %s: asking again", method)
+                waiting = True
             time.sleep(AGAIN_SECONDS)
 
     async def wait_until_serving(self, ip: str, port: int) -> None:
