@@ -11,12 +11,13 @@ import json
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import docker
 import pytest
 from docker.models.containers import Container
 
+from tests.lab import Host
 from tests.lab.client import Session
 from tests.sessions import address_of, name_of, session_containers
 
@@ -135,6 +136,11 @@ def in_session(session: Session, code: str) -> Any:
     return json.loads(result.stdout)
 
 
+def image_of(session: Session, containers: docker.DockerClient) -> str:
+    image: str = session_containers(containers)[name_of(session)].attrs["Image"]
+    return image
+
+
 @dataclass(frozen=True)
 class Unconfined:
     """A container of the session's image, on its network, without any of its confinement."""
@@ -143,8 +149,8 @@ class Unconfined:
 
     def run(self, code: str) -> Any:
         done = self.container.exec_run(["python3", "-c", code])
-        assert done.exit_code == 0, done.output.decode()
-        return json.loads(done.output)
+        assert done.exit_code == 0, done.output
+        return json.loads(cast(bytes, done.output))
 
 
 @pytest.fixture
@@ -152,7 +158,7 @@ def unconfined(
     session: Session, containers: docker.DockerClient
 ) -> Iterator[Callable[..., Unconfined]]:
     made: list[Container] = []
-    image = session_containers(containers)[name_of(session)].image
+    image = image_of(session, containers)
 
     def make(**options: Any) -> Unconfined:
         made.append(
@@ -282,11 +288,15 @@ def test_dockers_resolver_is_dead_and_hub_and_proxy_have_their_names(
 
 
 def test_a_container_without_its_firewall_does_not_start(
-    session: Session, containers: docker.DockerClient, host: Any
+    session: Session, containers: docker.DockerClient, host: Host
 ) -> None:
-    image = session_containers(containers)[name_of(session)].image
+    image = image_of(session, containers)
     rules = "/etc/integrable-jupyterhub/session/network.nft"
-    options = {"entrypoint": [], "runtime": "integrable-jupyterhub-session", "network": NETWORK}
+    options: dict[str, Any] = {
+        "entrypoint": [],
+        "runtime": "integrable-jupyterhub-session",
+        "network": NETWORK,
+    }
     assert containers.containers.run(image, ["echo", "runs"], remove=True, **options) == b"runs\n"
     before = {container.id for container in containers.containers.list()}
     host.sh(f"cp -p {rules} {rules}.kept; echo nonsense > {rules}")
