@@ -47,15 +47,22 @@ def text(body: object) -> str:
     return "" if body is None else json.dumps(body)
 
 
+def run(container: Container, command: list[str], user: str = "") -> tuple[int | None, str]:
+    """`docker exec`: exit code and output."""
+    done = container.exec_run(command, user=user)
+    assert isinstance(done.output, bytes)
+    return done.exit_code, done.output.decode()
+
+
 @pytest.fixture
 def from_hub(containers: docker.DockerClient) -> Ask:
     """Sends a request as the stolen hub would: (status, body)."""
 
     def ask(method: str, target: str, body: object = None) -> tuple[int, str]:
         command = ["python3", "-c", ASK, json.dumps([method, target, text(body)])]
-        done = containers.containers.get(HUB).exec_run(command)
-        assert done.exit_code == 0, done.output
-        status, told = json.loads(str(done.output, "utf-8"))
+        exit_code, output = run(containers.containers.get(HUB), command)
+        assert exit_code == 0, output
+        status, told = json.loads(output)
         return status, told
 
     return ask
@@ -396,7 +403,7 @@ def test_the_filters_socket_is_for_the_hubs_user_only(
     target = "/containers/jupyterhub_session-x/json"
     assert from_hub("GET", target)[0] == 404
     command = ["python3", "-c", ASK, json.dumps(["GET", target, ""])]
-    told = str(containers.containers.get(HUB).exec_run(command, user=user).output, "utf-8")
+    _, told = run(containers.containers.get(HUB), command, user=user)
     assert "PermissionError" in told or json.loads(told)[0] == 403
 
 
