@@ -230,6 +230,23 @@ def test_no_trick_of_json_gets_through(body: str) -> None:
         create(body.encode())
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        f'{{{PLAIN}, "Image": "{IMAGE}"}}',
+        f'{{{PLAIN}, "image": "{IMAGE}"}}',
+        f'{{{PLAIN}, "\\u0049MAGE": "{IMAGE}"}}',
+        f'{{{PLAIN}, "x": [{{"y": {{"Key": 1, "kEY": 1}}}}]}}',
+    ],
+)
+def test_keys_that_docker_would_take_for_one_are_refused_before_they_are_looked_at(
+    body: str,
+) -> None:
+    """At any depth, and even where they say the same."""
+    with pytest.raises(Refused, match="not plain JSON"):
+        create(body.encode())
+
+
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-32", "cp037"])
 def test_only_utf_8_is_read(encoding: str) -> None:
     with pytest.raises(Refused):
