@@ -39,6 +39,7 @@ def test_a_dry_run_tells_and_touches_nothing(
 BREAK_AND_REPAIR = {
     "docker stop jupyterhub_hub": ["Hub | Run the hub"],
     "docker rm -f jupyterhub_proxy": ["Proxy | Run the proxy"],
+    "docker rm -f jupyterhub_filter": ["Docker filter | Run the Docker filter"],
     f"echo >> {HUB_CONFIG}": ["Hub | Configure the hub"],
     "iptables -D JHUB-USER 3": ["Firewall | Apply the rules"],
     "iptables -I DOCKER-USER 1 -j ACCEPT": ["Firewall | Apply the rules"],
@@ -67,7 +68,10 @@ def test_a_changed_setting_changes_what_depends_on_it(
     deployment: Deployment, first_run: Run, restored: None
 ) -> None:
     changed = deployment.run(session_pids=200).changed
-    assert changed == ["Hub | Configure the hub", "Hub | Run the hub"]
+    assert changed == [
+        "Docker filter | Configure the Docker filter",
+        "Docker filter | Run the Docker filter",
+    ]
 
 
 def test_a_running_session_survives_an_update_of_the_settings(
