@@ -15,10 +15,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from tests.doors import ECHO, PUBLISHED, Addresses, Door, Probe, Seen, Who, doors, probes
-from tests.lab import Host
+from tests.lab import Host, engine
 from tests.lab.client import Hub
 from tests.lab.demo import hub_of
 from tests.lab.outside import HERE, ROOT, Outside, outside
+from tests.lab.outside.world import SERVER
 
 HUB_IMAGE = "integrable-jupyterhub-hub:latest"
 NETWORK = "jupyterhub_network"
@@ -81,6 +82,23 @@ class Result:
 
 
 @dataclass(frozen=True)
+class Storm:
+    """Attempts without pause. `count` is the file on the host that says how many so far."""
+
+    host: Host
+    count: str
+
+    @property
+    def attempts(self) -> int:
+        return int(self.host.sh(f"tail -n 1 {self.count} 2>/dev/null || :") or 0)
+
+    def wait(self, attempts: int) -> None:
+        """Until there were so many more."""
+        enough = self.attempts + attempts
+        assert engine.until(lambda: self.attempts >= enough, 60), "the storm has ended"
+
+
+@dataclass(frozen=True)
 class World:
     """A deployed host with two sessions, others' containers, listeners, and an outside."""
 
@@ -117,24 +135,41 @@ class World:
         return dict(zip(tried, self.try_from(who, targets), strict=True))
 
     def try_from(
-        self, who: Who | str, targets: Iterable[tuple[str, str, int]], *, source: str = ""
+        self, who: Who | Container, targets: Iterable[tuple[str, str, int]], *, source: str = ""
     ) -> list[Seen]:
-        """What somebody (or the container of this name) sees at (protocol, address, port)."""
+        """What somebody (or a session) sees at (protocol, address, port)."""
         wire = json.dumps([(*target, source) for target in targets]).encode()
         told = self.host.run("sh", "-c", self.command(who), stdin=wire, timeout=60)
         return [Seen(word) for word in json.loads(told.stdout)]
 
-    def command(self, who: Who | str) -> str:
+    def command(self, who: Who | Container) -> str:
         """The shell command that runs the probe there, with its doors on standard input."""
         match who:
             case Who.HOST:
                 return f"{PYTHON} /probe.py"
             case Who.OUTSIDE:
                 return f"ip netns exec outside {PYTHON} /probe.py"
-            case Who.SESSION:  # as its user, in all of its confinement
-                return f"docker exec -i {self.session.id} python3 -c {shlex.quote(PROBE)}"
-        container = CONTAINERS[who] if isinstance(who, Who) else who
-        return f"{_in_network_of(container)} {PYTHON} /probe.py"
+            case Who.SESSION:
+                return self.command(self.session)
+            case Container():  # as its user, in all of its confinement
+                return f"docker exec -i {who.id} python3 -c {shlex.quote(PROBE)}"
+        return f"{_in_network_of(CONTAINERS[who])} {PYTHON} /probe.py"
+
+    @contextmanager
+    def storm(self, port: int) -> Iterator[Storm]:
+        """The session tries the outside's port without pause, for the length of a `with` block."""
+        code = shlex.quote(PROBE)
+        run = f"docker exec {self.session.id} python3 -c {code} storm {SERVER} {port}"
+        count, unit = f"/run/storm-{port}", f"storm-{port}"
+        script = f"systemd-run --quiet --collect --unit {unit} -p StandardOutput=truncate:{count}"
+        storm = Storm(self.host, count)
+        self.host.sh(f"{script} {run}")
+        try:
+            storm.wait(10)
+            yield storm
+        finally:
+            # The end of `docker exec` is not that of what it started.
+            self.host.sh(f"systemctl stop {unit}; pkill -f 'storm {SERVER} {port}$'")
 
     def listen(self) -> None:
         """Listeners at ECHO in the services, on the host and in the neighbour, where missing."""
@@ -169,8 +204,8 @@ def world(host: Host) -> Iterator[World]:
             for user in users:
                 hub.delete_user(user)
             units = " ".join(f"probe-{name}" for name in ("host", *service_names()))
-            host.sh(f"systemctl stop {units}; docker rm -f {STRANGER} {ELSEWHERE}")
-            host.sh(f"docker network rm {ELSEWHERE}")
+            host.sh(f"systemctl stop {units}; docker rm -f {STRANGER} {ELSEWHERE}; :")
+            host.sh(f"docker network rm {ELSEWHERE}; :")
 
 
 def _made(host: Host, beyond: Outside, hub: Hub, users: list[str]) -> World:
@@ -219,6 +254,11 @@ def address_of(host: Host, container: str, network: str) -> str:
 def problems(results: Iterable[Result]) -> list[str]:
     """One line for each result that is not as it should be."""
     return [result.problem for result in results if result.problem]
+
+
+def shut_out(results: Iterable[Result]) -> list[str]:
+    """The doors that were shut to those who may pass, and so prove nothing."""
+    return [str(r.probe) for r in results if Seen.OPEN in r.probe.expected and r.seen != Seen.OPEN]
 
 
 def leaks(results: Iterable[Result]) -> list[str]:

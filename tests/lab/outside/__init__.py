@@ -103,6 +103,10 @@ class Outside:
         keys = Entry.__dataclass_fields__
         return [Entry(**{key: entry[key] for key in keys}) for entry in entries]
 
+    def names(self, since: int) -> list[str]:
+        """The names that the DNS server was asked for after that mark."""
+        return [entry.name for entry in self.log(since) if entry.protocol == "dns"]
+
     def count(self, since: int, port: int) -> int:
         """How many connections and datagrams to this port came in after that mark.
 

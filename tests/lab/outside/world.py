@@ -1,7 +1,7 @@
 """What runs outside, and what answers inside; the standard library of Python 3.11 only.
 
 world.py serve       the outside: HTTP, echo, DNS; prints every packet that came in, one JSON a line
-world.py relay       a resolver on 127.0.0.53 that asks the outside
+world.py relay       a resolver on loopback that asks the outside
 world.py echo PORT   TCP and UDP: what comes in goes back
 """
 
@@ -18,7 +18,7 @@ from contextlib import suppress
 
 SERVER = "198.51.100.7"
 HTTP_PORTS, ECHO_PORTS, DNS_PORT = (80, 443), (7, 9001, 9002), 53
-RESOLVER = "127.0.0.53"
+RESOLVER = "127.0.0.1"  # not 127.0.0.53, for which Docker reads the file of systemd-resolved
 IP_PKTINFO = 8  # not in every Python's socket module
 ETH_P_ALL, ETH_P_IP, ETH_P_IPV6 = 3, 0x0800, 0x86DD
 A = 1
