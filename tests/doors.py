@@ -7,7 +7,7 @@ proof that it exists is that it opens for one of the others: the positive contro
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from hubhost.isolation import DATABASE_PORT, HUB_PORT, PROXY_API_PORT, PROXY_PORT, SESSION_PORT
@@ -52,7 +52,7 @@ SHUT = frozenset({Seen.REFUSED, Seen.SILENT})
 
 @dataclass(frozen=True)
 class Door:
-    """A target. `unasked`: for whom it says nothing of ours, such as itself."""
+    """A target. `unasked`: for whom it says nothing of ours, such as itself; `group`: a heading."""
 
     name: str
     protocol: str
@@ -60,6 +60,7 @@ class Door:
     port: int
     open_to: tuple[Who, ...]
     unasked: tuple[Who, ...] = ()
+    group: str = ""
 
     @property
     def control(self) -> Who:
@@ -112,7 +113,14 @@ class Addresses:
 
 
 def doors(at: Addresses) -> tuple[Door, ...]:
-    """All doors of the matrix. The comments are the claims of the issue, by number."""
+    """All doors of the matrix."""
+    return tuple(
+        replace(door, group=group) for group, found in _groups(at).items() for door in found
+    )
+
+
+def _groups(at: Addresses) -> dict[str, tuple[Door, ...]]:
+    """By heading. The numbers are those of the claims in the issue."""
     session, hub, proxy, database = Who.SESSION, Who.HUB, Who.PROXY, Who.DATABASE
     elsewhere, outside, host = Who.ELSEWHERE, Who.OUTSIDE, Who.HOST
     # Docker's own rules decide, by version: packets sent to a container's address from outside,
@@ -124,79 +132,79 @@ def doors(at: Addresses) -> tuple[Door, ...]:
         ("database", at.database, (database,)),
         ("a session", at.neighbour, ()),
     )
-    host_addresses = (("bridge", at.gateway), ("own", at.host))
-    return (
-        # 1: from a session, only these two.
-        Door("hub:8081", "tcp", at.hub, HUB_PORT, (host, session, proxy), (hub,)),
-        Door("proxy:8000", "tcp", at.proxy, PROXY_PORT, (host, session), (proxy, *docker_decides)),
-        # 2 and 8: services, neighbours, the proxy's API; who needs them reaches them.
-        Door("proxy:8001, its API", "tcp", at.proxy, PROXY_API_PORT, (hub, host), (proxy,)),
-        Door("database:5432", "tcp", at.database, DATABASE_PORT, (hub, host), (database,)),
-        Door("a session:8888", "tcp", at.neighbour, SESSION_PORT, (hub, proxy, host)),
-        *(
+    return {
+        # 1, 8: from a session, only hub:8081 and proxy:8000; services reach what they need.
+        "What somebody needs": (
+            Door("hub:8081", "tcp", at.hub, HUB_PORT, (host, session, proxy), (hub,)),
+            Door(
+                "proxy:8000", "tcp", at.proxy, PROXY_PORT, (host, session), (proxy, *docker_decides)
+            ),
+            Door("proxy:8001, its API", "tcp", at.proxy, PROXY_API_PORT, (hub, host), (proxy,)),
+            Door("database:5432", "tcp", at.database, DATABASE_PORT, (hub, host), (database,)),
+            Door("a session:8888", "tcp", at.neighbour, SESSION_PORT, (hub, proxy, host)),
+        ),
+        # 2: all else of services and neighbours.
+        "Services and sessions otherwise": tuple(
             door
             for name, address, itself in own_places
             for door in _all_of(name, address, (host,), itself)
         ),
-        # 3: the host, by each of its addresses, and what it publishes.
-        *(
-            door
-            for which, address in host_addresses
-            for door in (
-                *_all_of(f"host, {which} address", address, (outside, host), (elsewhere,)),
-                _tcp(f"host's SSH, {which} address", address, 22, (outside, host), elsewhere),
-                _tcp(f"public port, {which} address", address, 8000, (outside, host), elsewhere),
-                _tcp(
-                    f"another network's port, {which} address",
-                    address,
-                    PUBLISHED,
-                    (outside, host),
-                    elsewhere,
+        # 3, 9: the host, by each of its addresses, and what it publishes.
+        **{
+            f"The host, by its {which} address": (
+                *_all_of(f"host ({which})", address, (outside, host), (elsewhere,)),
+                *(
+                    Door(f"{what} ({which})", "tcp", address, port, (outside, host), (elsewhere,))
+                    for what, port in (
+                        ("SSH", 22),
+                        ("public port", 8000),
+                        ("another network's port", PUBLISHED),
+                    )
                 ),
             )
+            for which, address in (("bridge", at.gateway), ("own", at.host))
+        },
+        "Another Docker network": _all_of("its container", at.elsewhere, (host,), docker_decides),
+        # 4, 13: the internet, by IPv6 too, and the cloud's metadata.
+        "The internet": (
+            *(
+                Door(f"internet, {what}", protocol, SERVER, port, (host, elsewhere), (outside,))
+                for what, protocol, port in (
+                    ("HTTP", "tcp", 80),
+                    ("HTTPS", "tcp", 443),
+                    ("UDP", "udp", 7),
+                    ("ping", "ping", 0),
+                    ("DNS", "dns", DNS_PORT),
+                )
+            ),
+            Door("internet, IPv6", "tcp", SERVER6, 80, (host,), (outside, elsewhere)),
+            Door("metadata of a cloud", "tcp", METADATA, 80, (host, elsewhere), (outside,)),
         ),
-        *_all_of("another network's container", at.elsewhere, (host,), docker_decides),
-        # 4: the internet and the cloud's metadata.
-        *(
-            Door(f"internet, {what}", protocol, SERVER, port, (host, elsewhere), (outside,))
-            for what, protocol, port in (
-                ("HTTP", "tcp", 80),
-                ("HTTPS", "tcp", 443),
-                ("UDP", "udp", 7),
-                ("ping", "ping", 0),
-                ("DNS", "dns", DNS_PORT),
-            )
-        ),
-        Door("metadata of a cloud", "tcp", METADATA, 80, (host, elsewhere), (outside,)),
         # 5: names. A stranger's resolver is Docker's affair, and its own.
-        Door(
-            "names of the internet, by Docker's DNS",
-            "dns",
-            DOCKER_DNS,
-            DNS_PORT,
-            (elsewhere,),
-            (Who.STRANGER, host, outside),
+        "Names": (
+            Door(
+                "names of the internet, by Docker's DNS", "dns", DOCKER_DNS, DNS_PORT,
+                (elsewhere,), (Who.STRANGER, host, outside),
+            ),
+            Door(
+                "Docker's DNS itself", "resolver", DOCKER_DNS, DNS_PORT,
+                (elsewhere,), (Who.STRANGER, hub, proxy, database, host, outside),
+            ),
+            *(
+                Door(f"the name {name}", "name", name, 0, (session,), _all_but(session))
+                for name in ("jupyterhub_hub", "jupyterhub_proxy")
+            ),
         ),
-        Door(
-            "Docker's DNS itself",
-            "resolver",
-            DOCKER_DNS,
-            DNS_PORT,
-            (elsewhere,),
-            (Who.STRANGER, hub, proxy, database, host, outside),
-        ),
-        *(
-            Door(f"the name {name}", "name", name, 0, (session,), tuple(set(Who) - {session}))
-            for name in ("jupyterhub_hub", "jupyterhub_proxy")
-        ),
-        # 6: sockets by which a session could speak as somebody else.
-        *(
-            Door(name, protocol, "", 0, (host,), tuple(set(Who) - {session, host}))
+        # 6: by which a session could speak as somebody else.
+        "Sockets": tuple(
+            Door(name, protocol, "", 0, (host,), _all_but(session, host))
             for name, protocol in (("a raw socket", "raw"), ("a packet socket", "packet"))
         ),
-        # 13: IPv6.
-        Door("internet by IPv6", "tcp", SERVER6, 80, (host,), (outside, elsewhere)),
-    )
+    }  # fmt: skip
+
+
+def _all_but(*asked: Who) -> tuple[Who, ...]:
+    return tuple(who for who in Who if who not in asked)
 
 
 def _all_of(
@@ -207,10 +215,6 @@ def _all_of(
         Door(f"{name}, UDP", "udp", address, ECHO, open_to, unasked),
         Door(f"{name}, ping", "ping", address, 0, open_to, unasked),
     )
-
-
-def _tcp(name: str, address: str, port: int, open_to: tuple[Who, ...], *unasked: Who) -> Door:
-    return Door(name, "tcp", address, port, open_to, unasked)
 
 
 def probes(of: Iterable[Door]) -> Iterator[Probe]:

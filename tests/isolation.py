@@ -1,7 +1,4 @@
-"""The matrix of isolation tried with packets: from real sessions, services, the host, and outside.
-
-`python -m tests.isolation LAB` tries it on a deployed lab and writes the report.
-"""
+"""The matrix of isolation, tried with packets: from sessions, services, the host, and outside."""
 
 from __future__ import annotations
 
@@ -107,6 +104,8 @@ class World:
     session: Container
     neighbour: Container
     addresses: Addresses
+    user: str
+    """Whose the session is."""
 
     @property
     def doors(self) -> tuple[Door, ...]:
@@ -119,6 +118,7 @@ class World:
     def results(self, tried: Iterable[Probe]) -> list[Result]:
         """Try these, all places at once."""
         by_place: dict[Who, list[Probe]] = defaultdict(list)
+        tried = list(tried)
         for probe in tried:
             by_place[probe.who].append(probe)
         seen: dict[Probe, Seen] = {}
@@ -126,8 +126,8 @@ class World:
             for found in pool.map(self._try, by_place.keys(), by_place.values()):
                 seen.update(found)
         return [
-            Result(probe, what, seen.get(probe.control) if probe.control else None)
-            for probe, what in seen.items()
+            Result(probe, seen[probe], seen.get(probe.control) if probe.control else None)
+            for probe in tried
         ]
 
     def _try(self, who: Who, tried: list[Probe]) -> dict[Probe, Seen]:
@@ -229,6 +229,7 @@ def _made(host: Host, beyond: Outside, hub: Hub, users: list[str]) -> World:
             neighbour=neighbour.address,
             elsewhere=address_of(host, ELSEWHERE, ELSEWHERE),
         ),
+        users[0],
     )
     made.listen()
     return made

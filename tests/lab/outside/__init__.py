@@ -26,8 +26,10 @@ ROOT = "/var/lib/outside"
 
 METADATA = "169.254.169.254"
 SERVER6 = "2001:db8::7"
-CLIENTS = ("198.51.100.8", "198.51.100.200", "2001:db8:a::1", "2001:db8:b::1")
-HOST = "198.51.100.1"
+CLIENTS = ("198.51.100.8", "198.51.100.9", "198.51.100.200", "2001:db8:a::1", "2001:db8:b::1")
+"""Addresses that connections from outside may come from."""
+
+HOST, HOST6 = "198.51.100.1", "2001:db8::1"
 """The host as the outside sees it."""
 
 START_S = 20
