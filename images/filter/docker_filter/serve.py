@@ -47,6 +47,7 @@ READ_SECONDS = 10
 LOCK_SECONDS = 50
 DOCKER_SECONDS = 300
 LINES_PER_MINUTE = 60
+LOOK_SECONDS, STALE_SECONDS = 5.0, 30.0
 
 log = logging.getLogger("docker_filter")
 
@@ -273,14 +274,38 @@ async def serving(
         await docker.close()
 
 
+async def until_stale(
+    path: Path = DOCKER_SOCKET, every: float = LOOK_SECONDS, patience: float = STALE_SECONDS
+) -> None:
+    """Return once nobody has listened at `path` for `patience` seconds.
+
+    systemd sometimes makes Docker's socket anew (docker.socket, after a failed start). What is
+    mounted here is then the old one, for ever: only a new start of the container mounts the new.
+    """
+    silent_since = None
+    while True:
+        try:
+            _, writer = await asyncio.open_unix_connection(str(path))
+            writer.close()
+            silent_since = None
+        except OSError:
+            silent_since = silent_since or time.monotonic()
+            if time.monotonic() - silent_since >= patience:
+                return
+        await asyncio.sleep(every)
+
+
 async def serve(policy: Policy, seccomp: str) -> None:
-    """Serve until SIGTERM."""
+    """Serve until SIGTERM, or until Docker's socket is a stale one: Docker starts us again."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with serving(policy, seccomp):
         log.warning("serving; at most %d sessions", policy.max_sessions)
-        await stop.wait()
+        ends = [asyncio.ensure_future(until_stale()), asyncio.ensure_future(stop.wait())]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        if not stop.is_set():
+            log.warning("nobody listens at Docker's socket any more: ending, to be started anew")
 
 
 def main() -> int:

@@ -404,3 +404,25 @@ async def test_health_is_that_of_filter_and_docker(tmp_path: Path) -> None:
         assert await asyncio.to_thread(healthy)
         both.docker.status = {"/_ping": 500}
         assert not await asyncio.to_thread(healthy)
+
+
+@in_loop
+async def test_a_socket_where_nobody_listens_any_more_is_noticed(tmp_path: Path) -> None:
+    """docker.socket was made anew: what is mounted here is the old one."""
+    path = tmp_path / "raw"
+    server = await asyncio.start_unix_server(lambda _, writer: writer.close(), str(path))
+    watch = asyncio.ensure_future(serve.until_stale(path, every=0.01, patience=0.2))
+    await asyncio.sleep(0)
+    assert not (await asyncio.wait([watch], timeout=0.4))[0]
+    server.close()
+    await asyncio.wait_for(watch, 5)
+
+
+@in_loop
+async def test_a_restart_of_docker_is_sat_out(tmp_path: Path) -> None:
+    path = tmp_path / "raw"
+    watch = asyncio.ensure_future(serve.until_stale(path, every=0.01, patience=5))
+    assert not (await asyncio.wait([watch], timeout=0.1))[0]
+    async with await asyncio.start_unix_server(lambda _, writer: writer.close(), str(path)):
+        assert not (await asyncio.wait([watch], timeout=0.1))[0]
+    watch.cancel()
