@@ -191,6 +191,15 @@ class Limited(logging.Filter):
         return True
 
 
+class OneLine(logging.Formatter):
+    """A line for each record, aiohttp's too; no traceback, for it quotes what was sent."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        kind = record.exc_info[0] if record.exc_info else None
+        line = " ".join(record.getMessage().split())
+        return f"docker-filter: {line}{f': {kind.__name__}' if kind else ''}"
+
+
 def peer(request: web.BaseRequest) -> int:
     """The uid of the process at the other end, by the kernel (unix(7), SO_PEERCRED)."""
     transport = request.transport
@@ -312,7 +321,8 @@ def main() -> int:
     """Returns 1 when the configuration is wrong."""
     out = logging.StreamHandler(sys.stderr)
     out.addFilter(Limited())
-    logging.basicConfig(handlers=[out], level=logging.WARNING, format="docker-filter: %(message)s")
+    out.setFormatter(OneLine())
+    logging.basicConfig(handlers=[out], level=logging.WARNING)
     try:
         policy, seccomp = Policy.load(), load_seccomp()
     except ConfigError as error:

@@ -349,6 +349,21 @@ def test_lines_have_a_bound_and_none_goes_unmentioned() -> None:
     assert [said("5"), said("6")] == ["5 (and 2 lines before, left out)", None]
 
 
+@in_loop
+async def test_a_broken_request_is_one_line_that_quotes_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with filtered(tmp_path) as both:
+        reader, writer = await asyncio.open_unix_connection(str(both.path))
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nX: s3cret" + b"x" * 9000 + b"\r\n\r\n")
+        await reader.read()
+        writer.close()
+    (record,) = [record for record in caplog.records if record.name.startswith("aiohttp")]
+    assert record.exc_info  # the positive control: there is a traceback to leave out
+    line = serve.OneLine().format(record)
+    assert line == "docker-filter: Error handling request from: LineTooLong"
+
+
 # --- Who asks ----------------------------------------------------------------------------------
 @in_loop
 async def test_only_the_hub_and_for_its_health_the_filter_itself_are_answered(
