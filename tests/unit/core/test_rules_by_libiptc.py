@@ -18,7 +18,7 @@ def test_a_rule_is_the_same_after_a_way_through_libiptc(rule: str) -> None:
     wanted = dictionary(rule)
     if (
         str(wanted["target"]) in CHAINS
-    ):  # libiptc knows a chain by its table, and there is none here
+    ):  # a chain is looked up in a table; not here
         wanted["target"] = "ACCEPT"
     back = easy.decode_iptc_rule(easy.encode_iptc_rule(dict(wanted)))
     back.pop("counters")
