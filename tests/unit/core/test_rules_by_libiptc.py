@@ -16,9 +16,7 @@ CHAINS = chains(Policy.of(settings(**EVERYTHING)))
 @pytest.mark.parametrize("rule", sorted({rule for rules in CHAINS.values() for rule in rules}))
 def test_a_rule_is_the_same_after_a_way_through_libiptc(rule: str) -> None:
     wanted = dictionary(rule)
-    if (
-        str(wanted["target"]) in CHAINS
-    ):  # a chain is looked up in a table; not here
+    if str(wanted["target"]) in CHAINS:  # a chain is looked up in a table; not here
         wanted["target"] = "ACCEPT"
     back = easy.decode_iptc_rule(easy.encode_iptc_rule(dict(wanted)))
     back.pop("counters")
