@@ -49,7 +49,7 @@ NETWORK_STATE = {
 LISTING = listing(chains(POLICY) | chains6(POLICY))
 RULES = {
     "unit": ["enabled", "active"],
-    "reload": ["no"],
+    "reload": ["no", "no"],
     "rule": LISTING,
     "first": [f"-A {chain} -j {target}" for chain, target in (*JUMPS, *JUMPS6)],
     "guard": ["loaded"],
@@ -323,8 +323,9 @@ def test_rules_that_differ_are_loaded_again(changes: dict[str, Any]) -> None:
     assert text(command).startswith("set -eu\nsystemctl reload integrable-jupyterhub-firewall || {")
 
 
-def test_an_edited_unit_is_read_again() -> None:
-    given = {facts.FirewallState: RULES | {"reload": ["yes"]}}
+@pytest.mark.parametrize("reload", [["yes", "no"], ["no", "yes"]], ids=["ours", "docker's"])
+def test_an_edited_unit_is_read_again(reload: list[str]) -> None:
+    given = {facts.FirewallState: RULES | {"reload": reload}}
     (command,) = commands(operations.firewall, given, policy=POLICY)
     assert "systemctl daemon-reload" in text(command)
     assert "systemctl reload-or-restart" in text(command)
