@@ -261,7 +261,7 @@ except OSError as error:
     told = error.errno
 """,
         errno.EMFILE,
-        "__import__('ctypes').CDLL(None).inotify_init() >= 0",
+        "assert ctypes.CDLL(None).inotify_init() >= 0",
     ),
     "pending signals": (
         """
@@ -274,14 +274,14 @@ while going():
 """,
         errno.EAGAIN,
         (
-            "__import__('signal').pthread_sigmask(0, {34}) is not None and"
-            " __import__('ctypes').CDLL(None).sigqueue(__import__('os').getpid(), 34, None) == 0"
+            "signal.pthread_sigmask(signal.SIG_BLOCK, {40});"
+            "assert ctypes.CDLL(None).sigqueue(os.getpid(), 40, None) == 0"
         ),
     ),
     "room in pipes": (
         """
 pipes = []
-while going() and len(pipes) < 1000:
+while going() and len(pipes) < 2000:
     pipes.append(os.pipe())
     size = fcntl.fcntl(pipes[-1][1], 1032)
     os.set_blocking(pipes[-1][1], False)
@@ -290,7 +290,7 @@ while going() and len(pipes) < 1000:
         told = size
 """,
         4096,
-        "__import__('fcntl').fcntl(__import__('os').pipe()[1], 1032) == 65536",
+        "assert fcntl.fcntl(os.pipe()[1], 1032) == 65536",
     ),
 }
 
@@ -300,7 +300,9 @@ def test_what_the_kernel_counts_by_user(
     suffer: Suffer, neighbour: Neighbour, code: str, end: int, own: str
 ) -> None:
     def the_neighbour_has_its_own() -> None:
-        assert neighbour.session.run(own, kernel=neighbour.kernel).value == "True"
+        script = f"import ctypes, fcntl, os, signal; {own}"
+        code = f"__import__('subprocess').run(['python3', '-c', {script!r}]).returncode"
+        assert neighbour.session.run(code, kernel=neighbour.kernel).value == "0"
 
     hold = "\nprint(json.dumps({'end': told}), flush=True)\nwhile going():\n    time.sleep(0.1)\n"
     abuse = suffer(f"told = None\n{code}{hold}", the_neighbour_has_its_own)
@@ -343,11 +345,12 @@ line, n = b"x" * 4095 + b"\\n", 0
 with open("/proc/1/fd/1", "wb", buffering=0) as log:
     while going():
         n += log.write(line)
-print(json.dumps({"megabytes": n >> 20}))
+print(json.dumps({"kilobytes": n >> 10}))
 """,
         services_log,
     )
-    assert abuse.told["megabytes"] >= 10
+    # It is made to wait: what it wrote would be work for Docker's daemon, outside of its limits.
+    assert 100 <= abuse.told["kilobytes"] <= 64 * (SECONDS + 4)
     kept = int(host.sh(f"du -sm /var/lib/docker/containers/{attacker.id} | cut -f1"))
     assert kept <= 3
     log = containers.containers.get("jupyterhub_hub").logs(tail=2000).decode()
@@ -494,7 +497,7 @@ def fetch():
 each(4, fetch)
 print(json.dumps({{"megabytes": got[0] >> 20}}))
 """)
-    assert abuse.told["megabytes"] >= 1
+    assert 1 <= abuse.told["megabytes"] <= 4 + SECONDS + 4
 
 
 def test_a_flood_of_tracked_connections(suffer: Suffer, host: Host) -> None:

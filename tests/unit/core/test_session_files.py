@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,11 @@ table inet session {
         ct state != new accept
         limit rate over 20/second burst 60 packets drop
         meta l4proto tcp ct count over 64 reject with tcp reset
+    }
+    chain answered {
+        type filter hook input priority filter; policy accept;
+        ip saddr 172.27.0.2 tcp sport 8081 limit rate over 1024 kbytes/second burst 4096 kbytes drop
+        ip saddr 172.27.0.4 tcp sport 8000 limit rate over 1024 kbytes/second burst 4096 kbytes drop
     }
 }
 """
@@ -226,6 +232,8 @@ with open(folder / "log", "a") as log:
     log.write(" ".join([name, *sys.argv[1:]]) + "\n")
 if name == "runc" and "--bundle" in sys.argv:
     pathlib.Path(sys.argv[sys.argv.index("--pid-file") + 1]).write_text("4711")
+    logged = folder / "session's log"  # the container's first process has runc's descriptors
+    os.write(1, logged.read_bytes() if logged.exists() else b"")
 failing = folder / f"{name} fails"
 if failing.exists():
     sys.exit(failing.read_text())
@@ -294,6 +302,15 @@ def test_without_its_firewall_there_is_no_container_and_docker_says_why(runtime:
     assert said == f"{line}\n"
     (logged,) = (runtime.folder / "log.json").read_text().splitlines()
     assert json.loads(logged) == {"level": "error", "msg": line}
+
+
+def test_a_sessions_log_goes_to_docker_no_faster_than_64_kb_a_second(runtime: Runtime) -> None:
+    log = "a line\n" * 6000
+    (runtime.folder / "session's log").write_text(log)
+    started = time.monotonic()
+    assert runtime.create() == (0, [CREATE, LOAD], log)
+    assert time.monotonic() - started >= len(log) / 65536
+    assert not (runtime.folder / "pid.log").exists()
 
 
 def test_a_container_that_cant_be_made_gets_no_firewall(runtime: Runtime) -> None:

@@ -38,6 +38,8 @@ VALUES: dict[str, dict[str, Any]] = {
         "doors": [("172.27.0.2", 8081)],
         "kbytes_per_second": 1,
         "kbytes_burst": 2,
+        "answer_kbytes_per_second": 1,
+        "answer_kbytes_burst": 2,
         "opened_per_second": 3,
         "opened_burst": 4,
         "connections": 5,

@@ -1,4 +1,4 @@
-"""A reboot: nothing gets out before the rules stand, and without rules Docker does not start."""
+"""What else happens to a host: reboots, other firewalls, broken rules. On a host of its own."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import pytest
 
 from tests.deployment import Deployment, Run, give_images
+from tests.doors import ECHO
 from tests.isolation import HUB_IMAGE, NETWORK, problems, world
 from tests.lab import Host, engine, lab, restart
 from tests.lab.demo import hub_of
-from tests.lab.outside import ROOT, Outside, install, wait
+from tests.lab.outside import ROOT, Outside, install, remove, wait
 from tests.lab.outside.world import SERVER
 
 GUARD = "/etc/integrable-jupyterhub/firewall/guard.nft"
@@ -39,21 +40,30 @@ class Boot:
 
 
 @pytest.fixture(scope="module")
-def boot(host: Host, first_run: Run) -> Iterator[Boot]:
+def lonely(host: Host, first_run: Run) -> Iterator[str]:
+    """The name of a deployed lab that these tests have for themselves: its ports change."""
     with lab() as made:
         give_images(host, made)
         Deployment(made).run()
-        hub = hub_of(made)[1]
-        hub.create_user("u1")
-        hub.start_server("u1")
-        install(made)
-        made.sh(RESTLESS)
-        outside = Outside(made)
-        # Stopped, or their attempts of before the reboot would count.
-        made.sh("systemctl stop docker.socket docker; systemctl stop containerd")
-        mark = outside.mark()
-        rebooted = restart(made.name)
-        yield Boot(rebooted, Outside(rebooted), mark)
+        yield made.name
+
+
+@pytest.fixture(scope="module")
+def boot(lonely: str) -> Iterator[Boot]:
+    made = Host.read(lonely)
+    hub = hub_of(made)[1]
+    hub.create_user("u1")
+    hub.start_server("u1")
+    install(made)
+    made.sh(RESTLESS)
+    outside = Outside(made)
+    # Stopped, or their attempts of before the reboot would count.
+    made.sh("systemctl stop docker.socket docker; systemctl stop containerd")
+    mark = outside.mark()
+    rebooted = restart(lonely)
+    yield Boot(rebooted, Outside(rebooted), mark)
+    Host.read(lonely).sh("docker rm -f restless unconfined; docker network rm unconfined")
+    remove(Host.read(lonely))
 
 
 def attempts(host: Host, container: str) -> int:
@@ -88,14 +98,57 @@ def test_services_come_back_and_sessions_are_gone(boot: Boot) -> None:
 
 
 def test_everybody_reaches_what_they_need_and_nothing_else_after_the_boot(boot: Boot) -> None:
-    boot.host.sh("docker rm -f restless unconfined")
     with world(boot.host) as isolated:
         assert problems(isolated.matrix()) == []
 
 
-def test_without_its_rules_docker_does_not_start_and_with_them_mended_it_does(boot: Boot) -> None:
-    boot.host.sh(f"cp {GUARD} /root/guard.nft; echo 'no rule' >> {GUARD}")
-    rebooted = restart(boot.host.name)
+# --- Other firewalls; what an admin has to do: docs/operations.md ------------------------------
+APT = "DEBIAN_FRONTEND=noninteractive apt-get -qq"
+INSTALL = f"set -e; {APT} install -y --no-install-recommends"
+# ECHO, for the positive control: the host's own ports are open to others.
+UFW = f"""
+{INSTALL} ufw >/dev/null
+ufw allow 22/tcp
+ufw allow {ECHO}
+ufw --force enable
+"""
+FIREWALLD = f"""
+{INSTALL} firewalld >/dev/null
+firewall-cmd --permanent --add-port={ECHO}/tcp --add-port={ECHO}/udp
+firewall-cmd --reload
+systemctl restart docker
+"""
+FIREWALLS = {
+    "ufw": (UFW, "ufw reload", f"ufw --force disable; {APT} purge -y ufw"),
+    "firewalld": (
+        FIREWALLD,
+        "firewall-cmd --reload",
+        f"{APT} purge -y firewalld; systemctl restart docker",
+    ),
+}
+
+
+@pytest.mark.parametrize("firewall", FIREWALLS)
+def test_beside_another_firewall_nothing_is_different(lonely: str, firewall: str) -> None:
+    """Sessions start, the public port is reached, and everybody is as confined as without it."""
+    host = Host.read(lonely)
+    install_it, reload_it, remove_it = FIREWALLS[firewall]
+    remove(host)  # packages come from the real outside
+    host.sh(install_it, timeout=300)
+    try:
+        with world(host) as isolated:
+            assert problems(isolated.matrix()) == []
+            host.sh(reload_it)
+            assert problems(isolated.matrix()) == []
+        assert drift(host) == []
+    finally:
+        host.sh(remove_it, timeout=300)
+
+
+# --- Broken rules; last, for it breaks the host -------------------------------------------------
+def test_without_its_rules_docker_does_not_start_and_with_them_mended_it_does(lonely: str) -> None:
+    Host.read(lonely).sh(f"cp {GUARD} /root/guard.nft; echo 'no rule' >> {GUARD}")
+    rebooted = restart(lonely)
     assert rebooted.run("systemctl", "is-active", "docker", check=False).returncode
     # Not even for somebody who asks: docker.socket starts it on demand.
     assert rebooted.run("docker", "ps", check=False, timeout=60).returncode
