@@ -115,6 +115,7 @@ def by_hand(tail: str) -> Callable[[str], str]:
     return lambda image: json.dumps(good(image))[:-1] + f", {tail}}}"
 
 
+OTHER_IMAGE = "THE-IMAGE-OF-THE-HUB"
 PRIVILEGED = '{"Privileged": true}'
 ATTACKS: dict[str, tuple[Callable[[str], Any], Callable[[dict[str, Any]], bool]]] = {
     "privileged": (host_config(Privileged=True), lambda c: c["HostConfig"]["Privileged"]),
@@ -165,8 +166,8 @@ ATTACKS: dict[str, tuple[Callable[[str], Any], Callable[[dict[str, Any]], bool]]
         lambda c: c["Config"]["Labels"]["integrable-jupyterhub.role"] == "service",
     ),
     "another image": (
-        lambda _: good("integrable-jupyterhub-hub:latest"),
-        lambda c: "hub" in c["Config"]["Image"],
+        lambda _: good(OTHER_IMAGE),
+        lambda c: "-hub:" in c["Config"]["Image"],
     ),
     "json: small letters": (
         by_hand(f'"hostconfig": {PRIVILEGED}'),
@@ -185,8 +186,8 @@ ATTACKS: dict[str, tuple[Callable[[str], Any], Callable[[dict[str, Any]], bool]]
         lambda c: c["HostConfig"]["Privileged"],
     ),
     "json: another image": (
-        by_hand('"image": "integrable-jupyterhub-hub:latest"'),
-        lambda c: "hub" in c["Config"]["Image"],
+        by_hand(f'"image": "{OTHER_IMAGE}"'),
+        lambda c: "-hub:" in c["Config"]["Image"],
     ),
 }
 
@@ -200,11 +201,13 @@ def test_no_container_but_a_sessions_is_created(
     body: Callable[[str], Any],
     succeeded: Callable[[dict[str, Any]], bool],
 ) -> None:
-    status, told = from_hub("POST", CREATE, body(image))
+    hubs_image = containers.containers.get(HUB).attrs["Config"]["Image"]
+    attack = text(body(image)).replace(OTHER_IMAGE, hubs_image)
+    status, told = from_hub("POST", CREATE, attack)
     assert status == 403, told
     assert NAME not in {container.name for container in containers.containers.list(all=True)}
     # The control: Docker would have done it.
-    status, told = raw("POST", CREATE, body(image))
+    status, told = raw("POST", CREATE, attack)
     assert status == 201, told
     assert succeeded(containers.api.inspect_container(NAME))
 
@@ -268,9 +271,9 @@ def test_an_images_volume_is_memory(
 @pytest.fixture
 def victim(containers: docker.DockerClient) -> Container:
     """A container that is not ours."""
-    base = containers.images.get("integrable-jupyterhub-hub:latest")
+    image = containers.containers.get(HUB).attrs["Config"]["Image"]
     return containers.containers.run(
-        base, ["infinity"], entrypoint="sleep", name="victim", network_mode="none", detach=True
+        image, ["infinity"], entrypoint="sleep", name="victim", network_mode="none", detach=True
     )
 
 
@@ -326,7 +329,7 @@ def test_a_session_is_started_inspected_and_removed_and_nothing_else(
     [
         ("GET", "/containers/json", None),
         ("GET", "/images/json", None),
-        ("GET", "/images/integrable-jupyterhub-hub:latest/json", None),
+        ("GET", "/images/integrable-jupyterhub-hub:x/json", None),
         ("GET", "/volumes", None),
         ("POST", "/volumes/create", {"Name": "victim"}),
         ("DELETE", "/volumes/victim", None),
