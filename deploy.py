@@ -2,6 +2,7 @@
 
 from roles.database import database
 from roles.docker import docker
+from roles.docker_filter import docker_filter
 from roles.firewall import firewall
 from roles.hub import hub
 from roles.images import images
@@ -24,4 +25,5 @@ secrets(settings)
 tls(settings)
 database(settings)
 proxy(settings)
+docker_filter(settings)
 hub(settings)

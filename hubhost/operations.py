@@ -34,6 +34,11 @@ from hubhost.settings import Settings
 
 Commands = Generator[StringCommand]
 
+RULES_DO_NOT_LOAD = (
+    "firewall: the rules do not load and those of before still stand; why is told above,"
+    " by iptables-restore or nft"
+)
+
 # An earlier run that was killed may still be at it on the host: wait for it, don't work against it.
 APT = "apt-get -qy -o DPkg::Lock::Timeout=600"
 LOCKED = "exec 9>/run/lock/integrable-jupyterhub-{}; flock 9\n"
@@ -125,14 +130,16 @@ def firewall(policy: Policy) -> Commands:
         "guard": ["loaded"],
         "frames": ["1"],
     }
+    unit = "integrable-jupyterhub-firewall"
+    why = f"journalctl -q -o cat -n 5 -u {unit} >&2; echo '{RULES_DO_NOT_LOAD}' >&2; exit 1"
     if state.get("unit") != ["enabled", "active"] or state.get("reload") == ["yes"]:
         yield script(
             "systemctl daemon-reload",
-            "systemctl enable integrable-jupyterhub-firewall",
-            "systemctl reload-or-restart integrable-jupyterhub-firewall",  # or start it
+            f"systemctl enable {unit}",
+            f"systemctl reload-or-restart {unit} || {{ {why}; }}",  # or start it
         )
     elif any(state.get(key) != value for key, value in wanted.items()):
-        yield script("systemctl reload integrable-jupyterhub-firewall")
+        yield script(f"systemctl reload {unit} || {{ {why}; }}")
 
 
 @operation()

@@ -6,7 +6,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
 
 from hubhost.engine import daemon_configuration
 from hubhost.errors import Problem
@@ -227,8 +227,10 @@ def _network(settings: Settings, report: HostReport) -> list[Problem]:
         and route.network.prefixlen > 1
         and route.network.overlaps(subnet)
     ]
-    wanted: list[tuple[str, IPv4Address, int]] = [
-        ("public_port", settings.public_bind, settings.public_port)
+    wanted: list[tuple[str, IPv4Address | IPv6Address, int]] = [
+        ("public_port", address, settings.public_port)
+        for address in (settings.public_bind, settings.public_bind_ipv6)
+        if address
     ]
     for setting, port in (("publish_hub", 8081), ("publish_proxy_api", 8001)):
         if address := getattr(settings, setting):

@@ -25,6 +25,10 @@ FROM_SETTINGS: list[tuple[dict[str, Any], str]] = [
     ({"public_url": "http://x"}, "public_url: 'http://x': must be https://"),
     ({"access_control_origins": ["lms.example.org"]}, "access_control_origins: "),
     ({"notebook_image": "not an image"}, "notebook_image: 'not an image': must be an image"),
+    ({"session_outbound": ["0.0.0.0/0:443"]}, "session_outbound: '0.0.0.0/0:443': is the whole"),
+    ({"session_outbound": ["172.16.0.0/12:80"]}, "session_outbound: 172.16.0.0/12 overlaps"),
+    ({"backends": ["172.27.128.9"]}, "backends: 172.27.128.9 lies in the session range"),
+    ({"network_bridge": "a-name-too-long1"}, "network_bridge: 'a-name-too-long1': String should"),
     ({"tls_key_file": "/nonexistent"}, "tls_key_file: '/nonexistent': must be a file"),
 ]
 
@@ -122,3 +126,25 @@ def test_another_operating_system_is_one_line(
         deployment.run("--dry", allow_untested_os=True)
     finally:
         host.sh("mv /etc/os-release.was /etc/os-release")
+
+
+def test_rules_that_do_not_load_are_said_and_the_old_ones_stand(
+    deployment: Deployment, host: Host, first_run: Run
+) -> None:
+    rules = "iptables -S JHUB-USER; ip6tables -S JHUB-DENY6; nft list table inet jhub"
+    before = host.sh(rules)
+    # A kernel that can't do what the rules ask, as nft would tell it.
+    host.sh(
+        "mv /usr/sbin/nft /usr/sbin/nft.was;"
+        " printf '#!/bin/sh\\ncase $* in *--check*) exit 1;; esac; exec nft.was \"$@\"\\n'"
+        " > /usr/sbin/nft; chmod 755 /usr/sbin/nft"
+    )
+    try:
+        run = deployment.run(check=False, session_outbound=["198.51.100.7:443"])
+        assert run.failed == "Firewall | Apply the rules"
+        assert "firewall: the rules do not load and those of before still stand" in run.output
+        assert host.sh(rules.replace("nft", "nft.was")) == before
+    finally:
+        host.sh("mv /usr/sbin/nft.was /usr/sbin/nft")
+        deployment.run()
+    assert host.sh(rules) == before

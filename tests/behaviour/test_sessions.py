@@ -100,7 +100,8 @@ def test_a_session_is_confined(session: Session, containers: docker.DockerClient
     assert host["Memory"] == 1024 * 1024 * 1024
     assert host["PidsLimit"] == 256
     assert host["NanoCpus"] == 10**9 or host["CpuQuota"] == host["CpuPeriod"]
-    assert not host["Binds"]
+    assert [mount["Destination"] for mount in found["Mounts"]] == ["/etc/resolv.conf"]
+    assert not found["Mounts"][0]["RW"]
     assert not host["Privileged"]
     networks = found["NetworkSettings"]["Networks"]
     assert networks.keys() == {"jupyterhub_network"}

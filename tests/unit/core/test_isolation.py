@@ -5,7 +5,9 @@ from __future__ import annotations
 import difflib
 import re
 from dataclasses import dataclass, replace
+from functools import cache
 from ipaddress import IPv4Address, IPv4Network, ip_network
+from typing import Any
 
 import pytest
 from hypothesis import assume, given
@@ -262,13 +264,17 @@ def has(packet: Packet, word: str, value: str) -> bool:
     return plain[word] == value
 
 
+rules_of = cache(chains)
+
+
 def verdict(policy: Policy, chain: str, packet: Packet) -> str:
     """ACCEPT, DROP, REJECT, or RETURN to what comes after our chain."""
-    for rule in chains(policy)[chain]:
+    ours = rules_of(policy)
+    for rule in ours[chain]:
         match, _, target = rule.partition("-j ")
         if matches(match.split(), packet):
             name = target.split()[0]
-            if name not in chains(policy):
+            if name not in ours:
                 return name
             if (decided := verdict(policy, name, packet)) != "RETURN":
                 return decided
@@ -276,6 +282,7 @@ def verdict(policy: Policy, chain: str, packet: Packet) -> str:
 
 
 # --- The same for the guard's rules --------------------------------------------------------
+@cache
 def guard_chains(policy: Policy) -> dict[str, list[str]]:
     found = re.findall(r"chain (\w+) \{\n(.*?)\n    \}", guard(policy), re.DOTALL)
     return {name: [line.strip() for line in body.splitlines()] for name, body in found}
@@ -371,15 +378,33 @@ def may(chosen: Settings, packet: Packet) -> bool:
     return packet.protocol == "tcp" and (named or (door, packet.port) in of_source)
 
 
-@given(packets_on_the_bridge())
-def test_everybody_reaches_what_the_policy_says_and_nothing_else(
-    drawn: tuple[Settings, Packet],
-) -> None:
-    chosen, packet = drawn
+def decide(chosen: Settings, packet: Packet) -> None:
     policy = Policy.of(chosen)
     allowed = may(chosen, packet)
     assert verdict(policy, "JHUB-FORWARD", packet) == ("ACCEPT" if allowed else "REJECT")
     assert guard_verdict(policy, "forward", packet) == ("accept" if allowed else "reject")
+
+
+@pytest.mark.parametrize("changes", [{}, EVERYTHING], ids=["defaults", "everything"])
+def test_everybody_reaches_what_the_policy_says_and_nothing_else(changes: dict[str, Any]) -> None:
+    """Everybody to every address that means something, at every port that does."""
+    chosen = settings(**changes)
+    services = [*chosen.static_ips.values(), *chosen.backends]
+    sessions, bridge = chosen.session_range, chosen.network_bridge
+    elsewhere = [
+        *map(IPv4Address, ("198.51.100.7", "198.51.100.200", "169.254.169.254", "10.0.0.1"))
+    ]
+    for source in (*services, sessions[7]):
+        for target in (*services, sessions[9], chosen.network_gateway, *elsewhere):
+            goes_out = bridge if target in chosen.network_subnet else "eth0"
+            for port in (5432, 8000, 8001, 8081, 8888, 443, 80, 22, 53):
+                decide(chosen, Packet(source, target, "tcp", port, bridge, goes_out))
+            decide(chosen, Packet(source, target, "udp", 53, bridge, goes_out))
+
+
+@given(packets_on_the_bridge())
+def test_and_so_in_any_subnet(drawn: tuple[Settings, Packet]) -> None:
+    decide(*drawn)
 
 
 @given(packets_on_the_bridge())

@@ -320,7 +320,7 @@ def test_rules_that_are_loaded_stay() -> None:
 def test_rules_that_differ_are_loaded_again(changes: dict[str, Any]) -> None:
     given = {facts.FirewallState: RULES | changes}
     (command,) = commands(operations.firewall, given, policy=POLICY)
-    assert text(command) == "set -eu\nsystemctl reload integrable-jupyterhub-firewall"
+    assert text(command).startswith("set -eu\nsystemctl reload integrable-jupyterhub-firewall || {")
 
 
 def test_an_edited_unit_is_read_again() -> None:
@@ -334,11 +334,22 @@ def test_an_edited_unit_is_read_again() -> None:
 def test_a_unit_that_does_not_run_is_enabled_and_started(unit: list[str]) -> None:
     given = {facts.FirewallState: RULES | {"unit": unit}}
     (command,) = commands(operations.firewall, given, policy=POLICY)
-    assert text(command).splitlines()[1:] == [
-        "systemctl daemon-reload",
-        "systemctl enable integrable-jupyterhub-firewall",
-        "systemctl reload-or-restart integrable-jupyterhub-firewall",
-    ]
+    _, reread, enable, load = text(command).splitlines()
+    assert reread == "systemctl daemon-reload"
+    assert enable == "systemctl enable integrable-jupyterhub-firewall"
+    assert load.startswith("systemctl reload-or-restart integrable-jupyterhub-firewall || {")
+
+
+def test_rules_that_do_not_load_end_the_run_with_the_reason(programs: Programs) -> None:
+    given = {facts.FirewallState: RULES | {"guard": []}}
+    (command,) = commands(operations.firewall, given, policy=POLICY)
+    programs.add("systemctl", "exit 1")
+    programs.says("journalctl", "guard.nft:3:1-5: Error: syntax error")
+    done = programs.run(text(command))
+    assert done.returncode == 1
+    reason, told = done.stderr.splitlines()
+    assert reason == "guard.nft:3:1-5: Error: syntax error"
+    assert told.startswith("firewall: the rules do not load and those of before still stand; ")
 
 
 # --- Images ----------------------------------------------------------------------------------
@@ -653,14 +664,17 @@ def test_an_unhealthy_container_is_restarted() -> None:
     ]
 
 
-def test_only_the_hub_gets_the_socket_and_its_group() -> None:
+def test_only_the_docker_filter_gets_the_socket_and_its_group() -> None:
     def create(service: Any) -> str:
         given = {facts.Container: ContainerState("sha256:1", "f")}
         return text(commands(operations.container, given, service=service)[0])
 
-    assert "--volume /var/run/docker.sock:/var/run/docker.sock" in create(SERVICE)
-    assert '--group-add "$(stat -Lc %g /var/run/docker.sock)"' in create(SERVICE)
+    docker_filter = create(services.docker_filter(SETTINGS))
+    assert "--volume /var/run/docker.sock:/var/run/docker.sock" in docker_filter
+    assert '--group-add "$(stat -Lc %g /var/run/docker.sock)"' in docker_filter
     assert "docker.sock" not in create(services.proxy(SETTINGS))
+    assert "/var/run/docker.sock" not in create(services.hub(SETTINGS))
+    assert "--group-add" not in create(services.hub(SETTINGS))
 
 
 def wait_for(programs: Programs, docker: str, start_timeout: int = 90) -> Any:

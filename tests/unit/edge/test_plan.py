@@ -22,7 +22,7 @@ from tests.unit.core.sample import ROOT
 
 ROLES = [
     *("Sessions", "Docker", "Network", "Firewall", "Images", "Secrets", "TLS"),
-    *("Database", "Proxy", "Hub"),
+    *("Database", "Proxy", "Docker filter", "Hub"),
 ]
 PROGRESS = r"""
 --> (Loading config|Loading inventory|Connecting to hosts|Disconnecting from hosts)\.\.\.
@@ -112,6 +112,7 @@ def test_the_plan_is_a_checklist_that_a_person_reads(planned: Run) -> None:
         "Images | Start building",
         "Images | Build the database image",
         "Images | Build the proxy image",
+        "Images | Build the filter image",
         "Images | Build the hub image",
         "Images | Build the notebook image",
         "Images | Delete images before the previous ones",
@@ -119,6 +120,8 @@ def test_the_plan_is_a_checklist_that_a_person_reads(planned: Run) -> None:
         "TLS | Make a self-signed certificate",
         "Database | Run the database",
         "Proxy | Run the proxy",
+        "Docker filter | Configure the Docker filter",
+        "Docker filter | Run the Docker filter",
         "Hub | Configure the hub",
         "Hub | Run the hub",
     ]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 IMAGES = Path(__file__).parents[3] / "images"
-BUILT = ("database", "proxy", "hub", "notebook")
+BUILT = ("database", "proxy", "filter", "hub", "notebook")
 FETCH = (
     "RUN --mount=type=bind,source=.build,target=/run/build --mount=type=tmpfs,target=/tmp"
     " . /run/build/env && "
@@ -50,7 +50,12 @@ def test_whatever_fetches_takes_the_mirrors_and_certificates_of_the_build(image:
 @pytest.mark.parametrize("image", BUILT)
 def test_it_runs_as_a_user(image: str) -> None:
     users = [line.split()[1] for line in instructions(image) if line.startswith("USER ")]
-    own = {"database": "65603:65600", "proxy": "65604:65600", "hub": "65602:65600"}
+    own = {
+        "database": "65603:65600",
+        "proxy": "65604:65600",
+        "hub": "65602:65600",
+        "filter": "65605:65600",
+    }
     assert users[-1] == own.get(image, "1000")
 
 
@@ -73,7 +78,7 @@ def test_a_python_lock_is_hashed_and_names_no_index(lock: Path) -> None:
     packages = re.findall(
         r"^[a-z0-9-]+(?:\[.*\])?==\S+ \\\n((?:    --hash=sha256:.*\n)+)", text, re.MULTILINE
     )
-    assert len(packages) == len(re.findall(r"^[^ #\n]", text, re.MULTILINE)) > 20
+    assert len(packages) == len(re.findall(r"^[^ #\n]", text, re.MULTILINE)) > 10
     assert not re.search(r"://|--(extra-)?index|--find-links", text)
     # 0.75 s of every start, for a format that nothing here validates.
     assert not re.search(r"^(rfc3987-syntax|lark)==", text, re.MULTILINE)
