@@ -156,20 +156,20 @@ class World:
         return f"{_in_network_of(CONTAINERS[who])} {PYTHON} /probe.py"
 
     @contextmanager
-    def storm(self, port: int) -> Iterator[Storm]:
-        """The session tries the outside's port without pause, for the length of a `with` block."""
-        code = shlex.quote(PROBE)
-        run = f"docker exec {self.session.id} python3 -c {code} storm {SERVER} {port}"
-        count, unit = f"/run/storm-{port}", f"storm-{port}"
-        script = f"systemd-run --quiet --collect --unit {unit} -p StandardOutput=truncate:{count}"
-        storm = Storm(self.host, count)
-        self.host.sh(f"{script} {run}")
+    def storm(self, who: Who, port: int) -> Iterator[Storm]:
+        """They try the outside's port without pause, for the length of a `with` block."""
+        container = self.session.id if who is Who.SESSION else CONTAINERS[who]
+        run = f"docker exec {container} python3 -c {shlex.quote(PROBE)} storm {SERVER} {port}"
+        unit = f"storm-{who.name.lower()}"
+        storm = Storm(self.host, f"/run/{unit}")
+        output = f"StandardOutput=truncate:{storm.count}"
+        self.host.sh(f"systemd-run --quiet --collect --unit {unit} -p {output} {run}")
         try:
             storm.wait(10)
             yield storm
         finally:
             # The end of `docker exec` is not that of what it started.
-            self.host.sh(f"systemctl stop {unit}; pkill -f 'storm {SERVER} {port}$'")
+            self.host.sh(f"systemctl stop {unit}; pkill -f 'storm {SERVER} {port}$'; :")
 
     def listen(self) -> None:
         """Listeners at ECHO in the services, on the host and in the neighbour, where missing."""
