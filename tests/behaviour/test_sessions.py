@@ -110,6 +110,14 @@ def test_a_session_is_confined(session: Session, containers: docker.DockerClient
     assert found["Config"]["User"] not in ("", "0", "root")
 
 
+def test_a_session_has_dockers_apparmor_profile_where_the_host_has_apparmor(
+    session: Session, containers: docker.DockerClient
+) -> None:
+    has = any("name=apparmor" in option for option in containers.info()["SecurityOptions"])
+    profile = session_containers(containers)[name_of(session)].attrs["AppArmorProfile"]
+    assert profile == ("docker-default" if has else "")
+
+
 def test_a_sessions_home_is_memory_of_limited_size(session: Session) -> None:
     code = "import shutil, os; shutil.disk_usage(os.path.expanduser('~')).total // 2**20"
     assert session.run(code).value == "256"
