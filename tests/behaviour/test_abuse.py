@@ -162,7 +162,7 @@ def suffer(neighbour: Neighbour, attacker: Container, request: pytest.FixtureReq
                 f" (×{ratio:.1f}{over})"
             )
         print(f"\n{request.node.name}: {abuse.told}\n    p95 before → during: {', '.join(told)}")
-        # The p95 of some ten tries is the slowest of them, and a busy machine's: the middle decides.
+        # The p95 of ten tries is the slowest of them, and a busy machine's: the middle decides.
         harmed = {
             kind
             for kind, times in during.items()
