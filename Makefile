@@ -5,8 +5,8 @@ PYTHON := .venv/bin/python
 PYINFRA := .venv/bin/pyinfra
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down deploy shell test test-unit test-mutations lint lock refresh-images \
-	image-report settings-reference env-import venv controller chromium
+.PHONY: help demo demo-down deploy shell test test-unit test-mutations isolation-report test-matrix lint \
+	lock refresh-images image-report settings-reference env-import venv controller chromium
 .SILENT:
 
 help: ## List the verbs
@@ -38,6 +38,12 @@ test: lint chromium ## Everything, on a fresh lab host; never touches the demo
 
 test-unit: venv ## The tests that need no host; within a minute
 	$(PYTHON) -m pytest tests/unit
+
+isolation-report: venv ## Who reaches what, tried on a fresh lab (LAB=NAME: on that one): table and page
+	$(PYTHON) -m tests.isolation_report $(LAB)
+
+test-matrix: venv ## The same on other Debians, Dockers and iptables; half an hour; writes docs/isolation-matrix.md
+	$(PYTHON) -m pytest -m matrix tests/matrix
 
 test-mutations: venv ## Break lines on purpose: does a test notice? (a sample of the committed list)
 	$(PYTHON) -m tests.mutations

@@ -2,6 +2,7 @@
 
 from roles.database import database
 from roles.docker import docker
+from roles.docker_filter import docker_filter
 from roles.firewall import firewall
 from roles.hub import hub
 from roles.images import images
@@ -9,11 +10,13 @@ from roles.network import network
 from roles.preflight import load_settings, preflight
 from roles.proxy import proxy
 from roles.secrets import secrets
+from roles.sessions import sessions
 from roles.tls import tls
 
 settings = load_settings()
 
 preflight(settings)
+sessions(settings)
 docker(settings)
 network(settings)
 firewall(settings)
@@ -22,4 +25,5 @@ secrets(settings)
 tls(settings)
 database(settings)
 proxy(settings)
+docker_filter(settings)
 hub(settings)

@@ -6,6 +6,11 @@ import json
 from ipaddress import IPv4Network
 from typing import Any
 
+from hubhost.paths import SESSION
+
+SESSION_RUNTIME, SESSION_RUNTIME_PATH = "integrable-jupyterhub-session", SESSION / "runtime"
+"""The OCI runtime of sessions: its name in Docker, and the script. See files/session/runtime."""
+
 DEFAULT_POOLS: tuple[tuple[IPv4Network, int], ...] = (
     *((IPv4Network(f"172.{n}.0.0/16"), 16) for n in range(17, 32)),
     (IPv4Network("192.168.0.0/16"), 20),
@@ -29,14 +34,18 @@ def daemon_configuration(current: str, subnet: IPv4Network) -> str:
     """The content of daemon.json: what is there, and what this project needs.
 
     Sessions outlive a restart of the daemon (``live-restore``), logs are bounded, and no other
-    network gets `subnet`. Keys that the admin has set stay, except for live-restore.
+    network gets `subnet`, and sessions have their runtime. Keys that the admin has set stay,
+    except for live-restore; so do the admin's runtimes.
 
     Raises:
-        ValueError: `current` is not a JSON object.
+        ValueError: `current` is not a JSON object, or its runtimes are none.
     """
     present: dict[str, Any] = json.loads(current) if current.strip() else {}
     if not isinstance(present, dict):
         raise ValueError("not a JSON object")
+    runtimes = present.get("runtimes", {})
+    if not isinstance(runtimes, dict):
+        raise ValueError("its runtimes are not a JSON object")
     bounded = {"log-opts": {"max-size": "10m", "max-file": "3"}}
     if present.get("log-driver", "json-file") not in ("json-file", "local"):
         bounded = {}  # other drivers refuse these options, and the engine would not start
@@ -45,6 +54,7 @@ def daemon_configuration(current: str, subnet: IPv4Network) -> str:
         "default-address-pools": address_pools(subnet),
         **present,
         "live-restore": True,
+        "runtimes": {**runtimes, SESSION_RUNTIME: {"path": str(SESSION_RUNTIME_PATH)}},
     }
     if present == merged:
         return current

@@ -278,7 +278,9 @@ done
 echo "frames $(cat /proc/sys/net/bridge/bridge-nf-call-iptables 2>/dev/null)"
 {first}echo "unit $(systemctl is-enabled integrable-jupyterhub-firewall 2>/dev/null)"
 echo "unit $(systemctl is-active integrable-jupyterhub-firewall 2>/dev/null)"
-echo "reload $(systemctl show -P NeedDaemonReload integrable-jupyterhub-firewall 2>/dev/null)"
+for unit in integrable-jupyterhub-firewall docker; do
+  echo "reload $(systemctl show -P NeedDaemonReload $unit 2>/dev/null)"
+done
 true
 """
 

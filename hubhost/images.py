@@ -19,7 +19,7 @@ IMAGES = Path(__file__).parents[1] / "images"
 RECIPE = IMAGES / "base" / "recipe.json"
 PREFIX = "integrable-jupyterhub-"
 NAME_LABEL = "integrable-jupyterhub.image"
-BUILT = ("database", "proxy", "hub", "notebook")
+BUILT = ("database", "proxy", "filter", "hub", "notebook")
 """Images built from a Dockerfile, in this order, all on the base image."""
 
 

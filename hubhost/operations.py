@@ -132,7 +132,7 @@ def firewall(policy: Policy) -> Commands:
     }
     unit = "integrable-jupyterhub-firewall"
     why = f"journalctl -q -o cat -n 5 -u {unit} >&2; echo '{RULES_DO_NOT_LOAD}' >&2; exit 1"
-    if state.get("unit") != ["enabled", "active"] or state.get("reload") == ["yes"]:
+    if state.get("unit") != ["enabled", "active"] or "yes" in state.get("reload", ()):
         yield script(
             "systemctl daemon-reload",
             f"systemctl enable {unit}",

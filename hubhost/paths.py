@@ -6,6 +6,7 @@ ETC = PurePosixPath("/etc/integrable-jupyterhub")
 SECRETS = ETC / "secrets"
 TLS = ETC / "tls"
 FIREWALL = ETC / "firewall"
+SESSION = ETC / "session"
 GUARD_DIGEST = PurePosixPath("/run/integrable-jupyterhub-guard")
 STATE = PurePosixPath("/var/lib/integrable-jupyterhub")
 DOCKER_SOCKET = PurePosixPath("/var/run/docker.sock")

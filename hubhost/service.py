@@ -17,8 +17,17 @@ DIGEST_LABEL = "integrable-jupyterhub.digest"
 """Digest of all that a container was made from: its spec, its image and its mounted files."""
 
 HUB_NAME, DATABASE_NAME, PROXY_NAME = "jupyterhub_hub", "jupyterhub_db", "jupyterhub_proxy"
-SERVICE_NAMES = (HUB_NAME, DATABASE_NAME, PROXY_NAME)
+FILTER_NAME = "jupyterhub_filter"
+SERVICE_NAMES = (HUB_NAME, DATABASE_NAME, PROXY_NAME, FILTER_NAME)
 """Names of the containers, and so of the services on the network: those of the reference."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A fixed address on a Docker network."""
+
+    network: str
+    ip: IPv4Address
 
 
 @dataclass(frozen=True)
@@ -53,7 +62,7 @@ class PublishedPort:
 
 @dataclass(frozen=True, kw_only=True)
 class Service:
-    """A long-running container with a static address on the network.
+    """A long-running container with a static address on the network, or with no network at all.
 
     `health` is a command for `docker exec` that succeeds once the service serves; it is also the
     container's health check. `tmpfs` maps paths to mount options. Memory is in MB, times are in
@@ -64,8 +73,7 @@ class Service:
 
     name: str
     image: str
-    network: str
-    ip: IPv4Address
+    place: Place | None
     user: int
     group: int
     memory_mb: int
@@ -93,8 +101,10 @@ class Service:
 
     def create_options(self, digest: str) -> list[str]:
         """Arguments for `docker container create`, unquoted, except for the Docker socket."""
-        options = ["--name", self.name, "--hostname", self.name, "--network", self.network]
-        options += ["--ip", str(self.ip), "--user", f"{self.user}:{self.group}"]
+        options = ["--name", self.name, "--hostname", self.name]
+        options += ["--network", self.place.network if self.place else "none"]
+        options += ["--ip", str(self.place.ip)] if self.place else []
+        options += ["--user", f"{self.user}:{self.group}"]
         options += ["--restart", "unless-stopped", "--read-only", "--cap-drop", "ALL"]
         options += ["--security-opt", "no-new-privileges", "--pids-limit", "512"]
         options += ["--memory", f"{self.memory_mb}m", "--memory-swap", f"{self.memory_mb}m"]

@@ -1,18 +1,21 @@
-"""The three services and what their containers are made of; names and ports as in the spec."""
+"""The services and what their containers are made of; names and ports as in the spec."""
 
 from __future__ import annotations
 
 import json
 
+from hubhost.engine import SESSION_RUNTIME
 from hubhost.hostfile import SERVICES_GROUP, HostFile
 from hubhost.images import ImageSet, notebook_reference
 from hubhost.isolation import DATABASE_PORT, HUB_PORT, PROXY_API_PORT, PROXY_PORT
-from hubhost.paths import DOCKER_SOCKET, ETC, SECRETS, TLS
+from hubhost.paths import DOCKER_SOCKET, ETC, SECRETS, SESSION, TLS
 from hubhost.service import (
     DATABASE_NAME,
+    FILTER_NAME,
     HUB_NAME,
     PROXY_NAME,
     Mount,
+    Place,
     PublishedPort,
     Service,
 )
@@ -21,7 +24,10 @@ from hubhost.settings import Settings
 HUB_CONFIG = ETC / "hub" / "config.json"
 DATABASE_VOLUME = "jupyterhub_db"
 SESSION_PREFIX = "jupyterhub_session-"
-HUB_USER, DATABASE_USER, PROXY_USER = 65602, 65603, 65604
+HUB_USER, DATABASE_USER, PROXY_USER, FILTER_USER = 65602, 65603, 65604, 65605
+
+FILTER_CONFIG = ETC / "filter" / "config.json"
+FILTER_VOLUME, FILTER_FOLDER = "jupyterhub_filter", "/run/docker-filter"
 
 
 def _secret(name: str) -> Mount:
@@ -36,8 +42,7 @@ def database(settings: Settings) -> Service:
     return Service(
         name=DATABASE_NAME,
         image=ImageSet.of(settings).reference("database"),
-        network=settings.network_name,
-        ip=settings.database_ip,
+        place=Place(settings.network_name, settings.database_ip),
         resolves_names="database" in settings.service_outbound,
         user=DATABASE_USER,
         group=SERVICES_GROUP,
@@ -70,8 +75,7 @@ def proxy(settings: Settings) -> Service:
     return Service(
         name=PROXY_NAME,
         image=ImageSet.of(settings).reference("proxy"),
-        network=settings.network_name,
-        ip=settings.proxy_ip,
+        place=Place(settings.network_name, settings.proxy_ip),
         resolves_names="proxy" in settings.service_outbound,
         user=PROXY_USER,
         group=SERVICES_GROUP,
@@ -96,6 +100,48 @@ def proxy(settings: Settings) -> Service:
     )
 
 
+def docker_filter(settings: Settings) -> Service:
+    """What the hub has of Docker: sessions, and nothing else. Only this holds Docker's socket."""
+    return Service(
+        name=FILTER_NAME,
+        image=ImageSet.of(settings).reference("filter"),
+        place=None,
+        user=FILTER_USER,
+        group=SERVICES_GROUP,
+        memory_mb=128,
+        mounts=(
+            Mount(str(FILTER_CONFIG), "/etc/docker-filter/config.json"),
+            Mount(str(SESSION / "seccomp.json"), "/etc/docker-filter/seccomp.json"),
+            Mount(FILTER_VOLUME, FILTER_FOLDER, read_only=False),
+        ),
+        docker_socket=DOCKER_SOCKET,
+        health=("python", "-m", "docker_filter", "health"),
+    )
+
+
+def filter_files(settings: Settings) -> tuple[HostFile, ...]:
+    """The filter's configuration: what a session's container is, as its package reads it."""
+    config = {
+        "hub_uid": HUB_USER,
+        "images": [notebook_reference(settings)],
+        "name_prefix": SESSION_PREFIX,
+        "network": settings.network_name,
+        "runtime": SESSION_RUNTIME,
+        "resolv_conf": str(SESSION / "resolv.conf"),
+        "hosts": {
+            HUB_NAME: str(settings.hub_ip),
+            PROXY_NAME: str(settings.proxy_ip),
+            **{name: str(address) for name, address in settings.session_hosts.items()},
+        },
+        "max_sessions": settings.max_sessions,
+        "memory_mb": settings.session_memory_mb,
+        "home_mb": settings.session_home_mb,
+        "cpus": settings.session_cpus,
+        "pids": settings.session_pids,
+    }
+    return (HostFile(FILTER_CONFIG, json.dumps(config, indent=2) + "\n"),)
+
+
 def hub(settings: Settings) -> Service:
     """JupyterHub: users, tokens, and the sessions' containers."""
     ports: tuple[PublishedPort, ...] = ()
@@ -112,19 +158,19 @@ def hub(settings: Settings) -> Service:
     return Service(
         name=HUB_NAME,
         image=ImageSet.of(settings).reference("hub"),
-        network=settings.network_name,
-        ip=settings.hub_ip,
+        place=Place(settings.network_name, settings.hub_ip),
         resolves_names="hub" in settings.service_outbound,
         user=HUB_USER,
         group=SERVICES_GROUP,
         memory_mb=settings.hub_memory_mb,
+        environment=(("DOCKER_HOST", f"unix://{FILTER_FOLDER}/docker.sock"),),
         mounts=(
             Mount(str(HUB_CONFIG), "/etc/jupyterhub/config.json"),
+            Mount(FILTER_VOLUME, FILTER_FOLDER),
             *(_secret(name) for name in names),
         ),
         tmpfs=(("/tmp", "size=64m,mode=1777"),),
         ports=ports,
-        docker_socket=DOCKER_SOCKET,
         health=("python", "-m", "integrable_jupyterhub", "health"),
         start_timeout=120,
     )
@@ -156,9 +202,7 @@ def hub_files(settings: Settings) -> tuple[HostFile, ...]:
             "network": settings.network_name,
             "name_prefix": SESSION_PREFIX,
             "memory_mb": settings.session_memory_mb,
-            "home_mb": settings.session_home_mb,
             "cpus": settings.session_cpus,
-            "pids": settings.session_pids,
             "start_timeout_seconds": settings.session_start_timeout_seconds,
         },
         "cull": {

@@ -40,6 +40,10 @@ def firewall(settings: Settings) -> None:
             HostFile(MODULE, "br_netfilter\n"),
             HostFile(SYSCTL, "net.bridge.bridge-nf-call-iptables = 1\n"),
             HostFile(UNITS / UNIT, render(f"firewall/{UNIT}", firewall=FIREWALL)),
+            HostFile(
+                UNITS / "docker.service.d" / "integrable-jupyterhub.conf",
+                render("firewall/docker.conf", firewall=FIREWALL),
+            ),
         ),
     )
     operations.firewall(name="Apply the rules", policy=policy)

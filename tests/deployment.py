@@ -10,7 +10,9 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from tests.lab.host import ROOT, Host
+from hubhost.engine import engine_packages
+from hubhost.images import PREFIX
+from tests.lab.host import ROOT, Host, copy_images
 
 PYINFRA = ROOT / ".venv" / "bin" / "pyinfra"
 
@@ -83,3 +85,15 @@ class Deployment:
 
 def _literal(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def give_images(source: Host, target: Host) -> None:
+    """Docker, and the images that another lab has built: a deployment would take minutes."""
+    packages = " ".join(engine_packages("", str(target.debian)))
+    target.sh(
+        "export DEBIAN_FRONTEND=noninteractive; apt-get -qq update;"
+        f" apt-get -qq install --no-install-recommends -y {packages} >/dev/null",
+        timeout=300,
+    )
+    images = f"docker images --format '{{{{.Repository}}}}:{{{{.Tag}}}}' | grep ^{PREFIX}"
+    copy_images(source, target, *source.sh(images).split())

@@ -39,6 +39,7 @@ def test_a_dry_run_tells_and_touches_nothing(
 BREAK_AND_REPAIR = {
     "docker stop jupyterhub_hub": ["Hub | Run the hub"],
     "docker rm -f jupyterhub_proxy": ["Proxy | Run the proxy"],
+    "docker rm -f jupyterhub_filter": ["Docker filter | Run the Docker filter"],
     f"echo >> {HUB_CONFIG}": ["Hub | Configure the hub"],
     "iptables -D JHUB-USER 3": ["Firewall | Apply the rules"],
     "iptables -I DOCKER-USER 1 -j ACCEPT": ["Firewall | Apply the rules"],
@@ -66,8 +67,11 @@ def test_drift_is_repaired_and_only_drift(
 def test_a_changed_setting_changes_what_depends_on_it(
     deployment: Deployment, first_run: Run, restored: None
 ) -> None:
-    changed = deployment.run(session_pids=200).changed
-    assert changed == ["Hub | Configure the hub", "Hub | Run the hub"]
+    changed = deployment.run(cull_max_age_seconds=20000).changed
+    assert changed == [
+        "Docker filter | Configure the Docker filter",
+        "Docker filter | Run the Docker filter",
+    ]
 
 
 def test_a_running_session_survives_an_update_of_the_settings(
@@ -75,7 +79,7 @@ def test_a_running_session_survives_an_update_of_the_settings(
 ) -> None:
     kernel = session.start_kernel()
     session.run("x = 41", kernel=kernel)
-    assert "Hub | Run the hub" in deployment.run(session_pids=200).changed
+    assert "Hub | Run the hub" in deployment.run(cull_max_age_seconds=20000).changed
     assert session.run("x + 1", kernel=kernel).value == "42"
 
 
@@ -161,6 +165,7 @@ def test_a_wrong_network_is_made_anew(deployment: Deployment, host: Host, first_
         "Network | Create jupyterhub_network",
         "Database | Run the database",
         "Proxy | Run the proxy",
+        "Docker filter | Run the Docker filter",
         "Hub | Run the hub",
     ]
     assert deployment.run().changed == []

@@ -100,13 +100,22 @@ def test_a_session_is_confined(session: Session, containers: docker.DockerClient
     assert host["Memory"] == 1024 * 1024 * 1024
     assert host["PidsLimit"] == 256
     assert host["NanoCpus"] == 10**9 or host["CpuQuota"] == host["CpuPeriod"]
-    assert not host["Binds"]
+    assert [mount["Destination"] for mount in found["Mounts"]] == ["/etc/resolv.conf"]
+    assert not found["Mounts"][0]["RW"]
     assert not host["Privileged"]
     networks = found["NetworkSettings"]["Networks"]
     assert networks.keys() == {"jupyterhub_network"}
     address = ipaddress.ip_address(networks["jupyterhub_network"]["IPAddress"])
     assert address in SUBNET_FOR_SESSIONS
     assert found["Config"]["User"] not in ("", "0", "root")
+
+
+def test_a_session_has_dockers_apparmor_profile_where_the_host_has_apparmor(
+    session: Session, containers: docker.DockerClient
+) -> None:
+    has = any("name=apparmor" in option for option in containers.info()["SecurityOptions"])
+    profile = session_containers(containers)[name_of(session)].attrs["AppArmorProfile"]
+    assert profile == ("docker-default" if has else "")
 
 
 def test_a_sessions_home_is_memory_of_limited_size(session: Session) -> None:

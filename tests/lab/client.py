@@ -16,6 +16,7 @@ import websocket
 
 CALL_S = 60
 POLL_S = 0.2
+RECEIVE_S = 1.0
 
 
 class ClientError(Exception):
@@ -188,8 +189,14 @@ class Session:
         try:
             socket.send(json.dumps(request))
             while waiting:
-                socket.settimeout(max(0.01, deadline - time.monotonic()))
-                message = json.loads(socket.recv())
+                if time.monotonic() > deadline:
+                    raise ClientError(f"no answer from the kernel after {timeout:g} s: {code!r}")
+                # Short: the server's pings would begin a longer wait anew, again and again.
+                socket.settimeout(RECEIVE_S)
+                try:
+                    message = json.loads(socket.recv())
+                except websocket.WebSocketTimeoutException:
+                    continue
                 if message["parent_header"].get("msg_id") != header["msg_id"]:
                     continue
                 content = message["content"]
@@ -204,8 +211,6 @@ class Session:
                         waiting.discard("execute_reply")
                     case "status" if content["execution_state"] == "idle":
                         waiting.discard("idle")
-        except websocket.WebSocketTimeoutException:
-            raise ClientError(f"no answer from the kernel after {timeout:g} s: {code!r}") from None
         finally:
             socket.close()
         return Result(printed["stdout"], printed["stderr"], value, error)

@@ -138,9 +138,10 @@ def test_hosts_need_no_python(path: Path) -> None:
     assert not re.search(r"\bpython3?\b|\bpip\b|\bperl\b", text)
 
 
-def test_the_package_of_the_hub_knows_nothing_of_the_installer() -> None:
-    package = ROOT / "images" / "hub" / "integrable_jupyterhub"
-    assert not {m for path in package.glob("*.py") for m in imports(path)} & {"hubhost", "pyinfra"}
+@pytest.mark.parametrize("package", ["hub/integrable_jupyterhub", "filter/docker_filter"])
+def test_a_package_in_an_image_knows_nothing_of_the_installer(package: str) -> None:
+    folder = ROOT / "images" / package
+    assert not {m for path in folder.glob("*.py") for m in imports(path)} & {"hubhost", "pyinfra"}
 
 
 # --- Roles ---------------------------------------------------------------------------------
@@ -186,8 +187,8 @@ def test_the_deployment_runs_every_role_once() -> None:
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
     ]
     assert called == [
-        *("preflight", "docker", "network", "firewall", "images"),
-        *("secrets", "tls", "database", "proxy", "hub"),
+        *("preflight", "sessions", "docker", "network", "firewall", "images"),
+        *("secrets", "tls", "database", "proxy", "docker_filter", "hub"),
     ]
     assert set(called) == {role.stem for role in ROLES}
 

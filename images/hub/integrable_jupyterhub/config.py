@@ -53,15 +53,16 @@ class Database(_Model):
 
 
 class Session(_Model):
-    """What one session gets. Sizes in MiB; `home_mb` is memory too and counts into `memory_mb`."""
+    """What the hub chooses of a session, and tells it: its limits are the Docker filter's business.
+
+    Size in MiB.
+    """
 
     image: str
     network: str
     name_prefix: ContainerName
     memory_mb: Positive
-    home_mb: Positive
     cpus: Annotated[float, Field(gt=0)]
-    pids: Positive
     start_timeout_seconds: Positive
 
 

@@ -11,9 +11,6 @@ from traitlets.config import Config
 from integrable_jupyterhub import database
 from integrable_jupyterhub.config import CULLER, ROUTES, HubConfig, Secrets
 
-# The session image's user, by the convention of the Jupyter Docker Stacks.
-HOME, UID, GID = "/home/jovyan", 1000, 100
-
 # What an integrator's service does, and no more (README, "Who may do what").
 INTEGRATOR_SCOPES = [
     "access:servers",
@@ -128,6 +125,7 @@ def _sessions(c: Config, config: HubConfig) -> None:
     c.JupyterHub.last_activity_interval = config.activity_seconds
     c.Spawner.start_timeout = session.start_timeout_seconds
     c.Spawner.http_timeout = session.start_timeout_seconds
+    # These only tell the session, which shows them; the Docker filter sets them.
     c.Spawner.mem_limit = f"{session.memory_mb}M"
     c.Spawner.cpu_limit = session.cpus
     c.Spawner.environment = {
@@ -136,33 +134,12 @@ def _sessions(c: Config, config: HubConfig) -> None:
         "ACCESS_CONTROL_ORIGINS": ";".join(config.access_control_origins),
     }
 
+    # The filter speaks the engine's own version to Docker: there is nothing to ask it for.
+    c.DockerSpawner.client_kwargs = {"version": "1.41"}
     c.DockerSpawner.image = session.image
-    # The installer puts the image there; a pull in a spawn would only end in a time-out.
-    c.DockerSpawner.pull_policy = "skip"
     c.DockerSpawner.network_name = session.network
     c.DockerSpawner.use_internal_ip = True
     c.DockerSpawner.remove = True
     c.DockerSpawner.name_template = session.name_prefix + "{username}"
     # A DNS label, with a hash where a name had to be changed or cut.
     c.DockerSpawner.escape = partial(_label, room=63 - len(session.name_prefix))
-    c.DockerSpawner.extra_create_kwargs = {"labels": {"integrable-jupyterhub.role": "session"}}
-    c.DockerSpawner.extra_host_config = {
-        "cap_drop": ["ALL"],
-        "security_opt": ["no-new-privileges"],
-        "pids_limit": session.pids,
-        # No swap on top: the limit is what it says.
-        "memswap_limit": f"{session.memory_mb}M",
-        "read_only": True,
-        # All that a session can write is memory, counts into its limit and is gone when it ends.
-        # People run what they build in their home, so that is not noexec.
-        "tmpfs": {
-            HOME: f"exec,nosuid,nodev,size={session.home_mb}m,mode=0700,uid={UID},gid={GID}",
-            "/tmp": f"noexec,nosuid,nodev,size={session.home_mb}m,mode=1777",
-        },
-        # Names resolve to nothing but these: DNS is a way out of an isolated network.
-        "dns": ["127.0.0.1"],
-        "extra_hosts": {
-            "jupyterhub_hub": config.hub_ip,
-            "jupyterhub_proxy": config.proxy_ip,
-        },
-    }

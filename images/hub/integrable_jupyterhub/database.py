@@ -13,8 +13,15 @@ from integrable_jupyterhub.config import ConfigError, Database
 ENGINE_OPTIONS: dict[str, Any] = {
     # A connection that a restart of the database has cut is replaced, not reported to a client.
     "pool_pre_ping": True,
-    # The hub's event loop stands still while it connects.
-    "connect_args": {"connect_timeout": 3},
+    # The hub's event loop stands still while it connects or asks. Where packets get lost (a flushed
+    # firewall), TCP by itself would go on trying for as long again as the way was cut, or for ever.
+    "connect_args": {
+        "connect_timeout": 3,
+        "tcp_user_timeout": 5000,  # ms, for what is not acknowledged
+        "keepalives_idle": 5,
+        "keepalives_interval": 2,
+        "keepalives_count": 3,
+    },
 }
 
 

@@ -1,8 +1,11 @@
 """One container for each session."""
 
 import asyncio
+import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
+import requests
 from docker.errors import APIError, ImageNotFound
 from dockerspawner import DockerSpawner
 from jupyterhub.spawner import SpawnException
@@ -10,10 +13,17 @@ from jupyterhub.spawner import SpawnException
 # How often to knock at a port that is about to open, and at Docker's door meanwhile.
 KNOCK_SECONDS = 0.02
 LOOK_SECONDS = 1.0
+# How long, and how often, to try while the Docker filter or Docker itself is away.
+PATIENCE_SECONDS = 60.0
+AGAIN_SECONDS = 0.2
 
 
 class SessionSpawner(DockerSpawner):  # type: ignore[misc]
-    """Starts, finds and removes sessions. Their limits are configuration, see configure.py."""
+    """Starts, finds and removes sessions.
+
+    Name, image and environment are all that it chooses: the Docker filter composes the container,
+    and refuses to be told more.
+    """
 
     # dockerspawner has one thread for all: a container slow to stop would hold up every start.
     _executor = ThreadPoolExecutor(16, thread_name_prefix="docker")
@@ -29,7 +39,10 @@ class SessionSpawner(DockerSpawner):  # type: ignore[misc]
                 "image", f"the image {self.image} does not exist on this host; deploy again"
             ) from None
         except APIError as error:
-            raise _failure("docker", f"Docker says: {error.explanation}") from None
+            text = f"Docker says: {error.explanation}"
+            if error.status_code == 429:
+                raise _failure("capacity", text, 429) from None
+            raise _failure("docker", text) from None
         await self.wait_until_serving(ip, port)
         return ip, port
 
@@ -43,6 +56,34 @@ class SessionSpawner(DockerSpawner):  # type: ignore[misc]
             await self.remove_object()
             container = await self.create_object()
         self.object_id = container[self.object_id_key]
+
+    async def create_object(self) -> Any:
+        """Ask for the container."""
+        wanted = {
+            "Image": self.image,
+            "Env": [f"{name}={value}" for name, value in self.get_env().items()],
+        }
+        return await self.docker("create_container_from_config", wanted, self.container_name)
+
+    def _docker(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        """Call Docker, in a thread; while nobody answers, wait and ask again.
+
+        JupyterHub would take an error for the session's end. What is asked for twice does no harm:
+        a container that exists already makes way, one that runs or is gone is what was wanted.
+        """
+        patience = time.monotonic() + PATIENCE_SECONDS
+        waiting = False
+        while True:
+            try:
+                return super()._docker(method, *args, **kwargs)
+            except (requests.ConnectionError, APIError) as error:
+                away = not isinstance(error, APIError) or error.status_code == 503
+                if not away or time.monotonic() >= patience:
+                    raise
+            if not waiting:
+                self.log.warning("Docker does not answer %s: asking again", method)
+                waiting = True
+            time.sleep(AGAIN_SECONDS)
 
     async def wait_until_serving(self, ip: str, port: int) -> None:
         """Return once the port is open; JupyterHub limits the time (`start_timeout`).
@@ -74,9 +115,9 @@ class SessionSpawner(DockerSpawner):  # type: ignore[misc]
                 raise
 
 
-def _failure(reason: str, text: str) -> SpawnException:
+def _failure(reason: str, text: str, status: int = 500) -> SpawnException:
     """One line for the log and for the client; `reason` is the label in the metrics."""
-    return SpawnException(f"the session cannot start: {text}", reason=reason, status_code=500)
+    return SpawnException(f"the session cannot start: {text}", reason=reason, status_code=status)
 
 
 async def _open(ip: str, port: int) -> bool:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hubhost.engine import DEFAULT_POOLS, address_pools, daemon_configuration, engine_packages
 
 SUBNET = IPv4Network("172.27.0.0/16")
+OURS = {"integrable-jupyterhub-session": {"path": "/etc/integrable-jupyterhub/session/runtime"}}
 
 
 def merged(current: object, subnet: IPv4Network = SUBNET) -> dict[str, Any]:
@@ -27,6 +28,7 @@ def test_an_unconfigured_engine_gets_all_that_is_needed(nothing: str) -> None:
         "live-restore": True,
         "log-opts": {"max-size": "10m", "max-file": "3"},
         "default-address-pools": address_pools(SUBNET),
+        "runtimes": OURS,
     }
 
 
@@ -37,7 +39,17 @@ def test_what_the_admin_has_set_stays() -> None:
         "log-opts": {"max-size": "1m"},
         "default-address-pools": [{"base": "10.9.0.0/16", "size": 24}],
     }
-    assert merged(theirs) == theirs | {"live-restore": True}
+    assert merged(theirs) == theirs | {"live-restore": True, "runtimes": OURS}
+
+
+def test_the_runtime_of_sessions_stands_beside_the_admins() -> None:
+    theirs = {"runsc": {"path": "/usr/bin/runsc"}}
+    assert merged({"runtimes": theirs})["runtimes"] == theirs | OURS
+
+
+def test_the_runtime_of_sessions_is_ours_whatever_its_name_meant_before() -> None:
+    taken = {name: {"path": "/bin/true"} for name in OURS}
+    assert merged({"runtimes": taken})["runtimes"] == OURS
 
 
 def test_live_restore_is_switched_on_even_if_it_was_off() -> None:
@@ -70,7 +82,7 @@ def test_a_text_that_needs_no_change_stays_to_the_letter() -> None:
     assert daemon_configuration(compact, SUBNET) == compact
 
 
-@pytest.mark.parametrize("broken", ["{", "[]", '"x"', "{'debug': true}", "null"])
+@pytest.mark.parametrize("broken", ["{", "[]", '"x"', "{'debug': true}", "null", '{"runtimes": 1}'])
 def test_what_is_no_json_object_is_an_error(broken: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         daemon_configuration(broken, SUBNET)

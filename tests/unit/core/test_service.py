@@ -9,13 +9,12 @@ from typing import Any
 
 import pytest
 
-from hubhost.service import Action, ContainerState, Mount, PublishedPort, Service, plan
+from hubhost.service import Action, ContainerState, Mount, Place, PublishedPort, Service, plan
 
 SERVICE = Service(
     name="jupyterhub_x",
     image="x:1",
-    network="net",
-    ip=IPv4Address("172.27.0.9"),
+    place=Place("net", IPv4Address("172.27.0.9")),
     user=65609,
     group=65600,
     memory_mb=128,
@@ -35,8 +34,7 @@ DIGEST = SERVICE.digest("sha256:image", "files")
 CHANGES: dict[str, Any] = {
     "name": "y",
     "image": "x:2",
-    "network": "other",
-    "ip": IPv4Address("172.27.0.10"),
+    "place": Place("net", IPv4Address("172.27.0.10")),
     "user": 1,
     "group": 1,
     "memory_mb": 129,
@@ -132,6 +130,12 @@ def test_only_files_that_the_installer_writes_belong_to_the_digest() -> None:
 def test_a_container_is_created_with(wanted: list[str]) -> None:
     given = options(SERVICE)
     assert any(given[i : i + len(wanted)] == wanted for i in range(len(given)))
+
+
+def test_a_service_without_a_place_has_no_network() -> None:
+    given = options(replace(SERVICE, place=None))
+    assert given[given.index("--network") + 1] == "none"
+    assert "--ip" not in given
 
 
 def test_secrets_are_mounted_read_only_and_data_is_not() -> None:

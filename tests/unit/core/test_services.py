@@ -1,24 +1,27 @@
-"""The three services against the specification's table, and against what mounts and reads them."""
+"""The services against the specification's table, and against what mounts and reads them."""
 
 from __future__ import annotations
 
 import json
-from ipaddress import IPv4Address
 from typing import Any
 
 import pytest
+from docker_filter.health import SOCKET
+from docker_filter.policy import Policy
 from hypothesis import given
 from integrable_jupyterhub.config import HubConfig
 
 from hubhost import services
 from hubhost.hostfile import SERVICES_GROUP
+from hubhost.images import notebook_reference
 from hubhost.paths import SECRETS, TLS
 from hubhost.secrets import ALL_SECRETS
-from hubhost.service import Service
+from hubhost.service import DATABASE_NAME, FILTER_NAME, HUB_NAME, PROXY_NAME, Service
+from hubhost.sessions import session_files
 from hubhost.settings import Settings
 from tests.unit.core.sample import EVERYTHING, settings, valid_settings
 
-MAKERS = (services.database, services.proxy, services.hub)
+MAKERS = (services.database, services.proxy, services.docker_filter, services.hub)
 
 
 def by_name(**changes: Any) -> dict[str, Service]:
@@ -32,21 +35,31 @@ def hub_config(chosen: Settings) -> dict[str, Any]:
     return config
 
 
+def filter_config(chosen: Settings) -> Policy:
+    (file,) = services.filter_files(chosen)
+    return Policy.model_validate_json(file.content)
+
+
 def published(**changes: Any) -> set[str]:
     return {str(port) for service in by_name(**changes).values() for port in service.ports}
 
 
 def test_names_and_addresses_are_those_of_the_specification() -> None:
-    assert {name: str(service.ip) for name, service in by_name().items()} == {
+    places = {name: service.place for name, service in by_name().items() if service.place}
+    assert {name: str(place.ip) for name, place in places.items()} == {
         "jupyterhub_hub": "172.27.0.2",
         "jupyterhub_db": "172.27.0.3",
         "jupyterhub_proxy": "172.27.0.4",
     }
 
 
-def test_all_services_are_on_the_network_of_the_settings() -> None:
+def test_services_are_on_the_network_of_the_settings() -> None:
     chosen = by_name(network_name="other")
-    assert {service.network for service in chosen.values()} == {"other"}
+    assert {s.place.network for s in chosen.values() if s.place} == {"other"}
+
+
+def test_the_docker_filter_has_no_network() -> None:
+    assert [name for name, service in by_name().items() if not service.place] == [FILTER_NAME]
 
 
 def test_only_the_proxys_public_port_is_published_by_default() -> None:
@@ -65,7 +78,8 @@ def test_only_a_service_that_may_reach_the_internet_resolves_names(unbound: list
         for name, service in by_name(service_outbound=unbound).items()
         if "--dns 127.0.0.1" in " ".join(service.create_options(""))
     }
-    assert deaf == {name for service, name in names.items() if service not in unbound}
+    bound = {name for service, name in names.items() if service not in unbound}
+    assert deaf == {FILTER_NAME, *bound}
 
 
 def test_the_public_port_can_be_had_by_ipv6_too() -> None:
@@ -112,9 +126,22 @@ def test_debug_reaches_hub_and_proxy() -> None:
     assert command[command.index("--log-level") + 1] == "debug"
 
 
-def test_only_the_hub_gets_dockers_socket() -> None:
+def test_only_the_docker_filter_gets_dockers_socket() -> None:
     having = [name for name, service in by_name().items() if service.docker_socket]
-    assert having == ["jupyterhub_hub"]
+    assert having == [FILTER_NAME]
+    mounted = {m.source for service in by_name().values() for m in service.mounts}
+    assert not [source for source in mounted if source.endswith("docker.sock")]
+
+
+def test_only_the_hub_reaches_the_docker_filter() -> None:
+    having = {
+        name: [m.read_only for m in service.mounts if m.source == services.FILTER_VOLUME]
+        for name, service in by_name().items()
+    }
+    assert having == {FILTER_NAME: [False], HUB_NAME: [True], DATABASE_NAME: [], PROXY_NAME: []}
+    socket = dict(by_name()[HUB_NAME].environment)["DOCKER_HOST"]
+    assert socket == f"unix://{SOCKET}"
+    assert str(SOCKET.parent) in {m.target for m in by_name()[FILTER_NAME].mounts}
 
 
 def test_the_database_keeps_its_data_in_a_named_volume() -> None:
@@ -124,7 +151,9 @@ def test_the_database_keeps_its_data_in_a_named_volume() -> None:
 
 def test_no_secret_is_in_an_environment_or_a_command() -> None:
     for service in by_name().values():
-        assert {key for key, _ in service.environment} <= {"POSTGRES_DB", "POSTGRES_USER"}
+        assert {key for key, _ in service.environment} <= {
+            *("POSTGRES_DB", "POSTGRES_USER", "DOCKER_HOST"),
+        }
         assert not [word for word in service.command if "token" in word or "password" in word]
 
 
@@ -136,6 +165,7 @@ def test_each_service_sees_only_the_secrets_that_it_uses() -> None:
     assert seen == {
         "jupyterhub_db": {"database_password"},
         "jupyterhub_proxy": {"proxy_token"},
+        "jupyterhub_filter": set(),
         "jupyterhub_hub": {secret.name for secret in ALL_SECRETS},
     }
 
@@ -144,8 +174,10 @@ def test_every_mounted_file_is_written_by_a_role() -> None:
     written = {str(SECRETS / secret.name) for secret in ALL_SECRETS}
     written |= {str(TLS / "tls.key"), str(TLS / "tls.crt")}
     written |= {str(file.path) for file in services.hub_files(settings())}
+    written |= {str(file.path) for file in services.filter_files(settings())}
+    written |= {str(file.path) for file in session_files(settings())}
     mounted = {path for service in by_name().values() for path in service.mounted_files}
-    assert mounted == written
+    assert mounted <= written
 
 
 @pytest.mark.parametrize("changes", [{}, EVERYTHING], ids=["defaults", "everything"])
@@ -154,10 +186,54 @@ def test_the_hub_accepts_its_configuration(changes: dict[str, Any]) -> None:
     HubConfig.model_validate_json(file.content)
 
 
+@pytest.mark.parametrize("changes", [{}, EVERYTHING], ids=["defaults", "everything"])
+def test_the_filter_accepts_its_configuration(changes: dict[str, Any]) -> None:
+    (file,) = services.filter_files(settings(**changes))
+    Policy.model_validate_json(file.content)
+
+
 @given(valid_settings())
-def test_the_hub_accepts_its_configuration_for_any_network(chosen: Settings) -> None:
-    config = HubConfig.model_validate(hub_config(chosen))
-    assert IPv4Address(config.proxy_ip) == chosen.proxy_ip
+def test_hub_and_filter_accept_their_configuration_for_any_network(chosen: Settings) -> None:
+    HubConfig.model_validate(hub_config(chosen))
+    assert filter_config(chosen).hosts["jupyterhub_proxy"] == chosen.proxy_ip
+
+
+def test_hub_and_filter_are_told_the_same() -> None:
+    for chosen in (settings(), settings(**EVERYTHING)):
+        hub, policy = HubConfig.model_validate(hub_config(chosen)), filter_config(chosen)
+        assert policy.images == (hub.session.image,)
+        assert policy.network == hub.session.network
+        assert policy.name_prefix == hub.session.name_prefix
+        assert (policy.memory_mb, policy.cpus) == (hub.session.memory_mb, hub.session.cpus)
+        assert policy.hub_uid == services.hub(chosen).user
+
+
+def test_the_filter_is_told_what_the_settings_say() -> None:
+    chosen = settings(
+        max_sessions=7,
+        session_home_mb=128,
+        session_pids=99,
+        session_outbound=["mirror.example.org=198.51.100.7/32:443"],
+    )
+    (file,) = services.filter_files(chosen)
+    assert json.loads(file.content) == {
+        "hub_uid": 65602,
+        "images": [notebook_reference(chosen)],
+        "name_prefix": "jupyterhub_session-",
+        "network": "jupyterhub_network",
+        "runtime": "integrable-jupyterhub-session",
+        "resolv_conf": "/etc/integrable-jupyterhub/session/resolv.conf",
+        "hosts": {
+            "jupyterhub_hub": "172.27.0.2",
+            "jupyterhub_proxy": "172.27.0.4",
+            "mirror.example.org": "198.51.100.7",
+        },
+        "max_sessions": 7,
+        "memory_mb": 1024,
+        "home_mb": 128,
+        "cpus": 1.0,
+        "pids": 99,
+    }
 
 
 def test_the_hub_is_told_what_the_settings_say() -> None:
@@ -184,9 +260,7 @@ def test_the_hub_is_told_what_the_settings_say() -> None:
             "network": "jupyterhub_network",
             "name_prefix": "jupyterhub_session-",
             "memory_mb": 1024,
-            "home_mb": 256,
             "cpus": 0.5,
-            "pids": 256,
             "start_timeout_seconds": 60,
         },
         "cull": {"idle_seconds": 1800, "max_age_seconds": 28800, "every_seconds": 60},

@@ -438,7 +438,7 @@ def test_our_rules_and_their_jumps_are_told(programs: Programs) -> None:
         "rule": listing(OURS),
         "first": [f"-A {chain} -j {target}" for chain, target in (*JUMPS, *JUMPS6)],
         "unit": ["enabled", "active"],
-        "reload": ["no"],
+        "reload": ["no", "no"],
     }
 
 

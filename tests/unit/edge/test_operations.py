@@ -49,7 +49,7 @@ NETWORK_STATE = {
 LISTING = listing(chains(POLICY) | chains6(POLICY))
 RULES = {
     "unit": ["enabled", "active"],
-    "reload": ["no"],
+    "reload": ["no", "no"],
     "rule": LISTING,
     "first": [f"-A {chain} -j {target}" for chain, target in (*JUMPS, *JUMPS6)],
     "guard": ["loaded"],
@@ -323,8 +323,9 @@ def test_rules_that_differ_are_loaded_again(changes: dict[str, Any]) -> None:
     assert text(command).startswith("set -eu\nsystemctl reload integrable-jupyterhub-firewall || {")
 
 
-def test_an_edited_unit_is_read_again() -> None:
-    given = {facts.FirewallState: RULES | {"reload": ["yes"]}}
+@pytest.mark.parametrize("reload", [["yes", "no"], ["no", "yes"]], ids=["ours", "docker's"])
+def test_an_edited_unit_is_read_again(reload: list[str]) -> None:
+    given = {facts.FirewallState: RULES | {"reload": reload}}
     (command,) = commands(operations.firewall, given, policy=POLICY)
     assert "systemctl daemon-reload" in text(command)
     assert "systemctl reload-or-restart" in text(command)
@@ -672,14 +673,17 @@ def test_an_unhealthy_container_is_restarted() -> None:
     ]
 
 
-def test_only_the_hub_gets_the_socket_and_its_group() -> None:
+def test_only_the_docker_filter_gets_the_socket_and_its_group() -> None:
     def create(service: Any) -> str:
         given = {facts.Container: ContainerState("sha256:1", "f")}
         return text(commands(operations.container, given, service=service)[0])
 
-    assert "--volume /var/run/docker.sock:/var/run/docker.sock" in create(SERVICE)
-    assert '--group-add "$(stat -Lc %g /var/run/docker.sock)"' in create(SERVICE)
+    docker_filter = create(services.docker_filter(SETTINGS))
+    assert "--volume /var/run/docker.sock:/var/run/docker.sock" in docker_filter
+    assert '--group-add "$(stat -Lc %g /var/run/docker.sock)"' in docker_filter
     assert "docker.sock" not in create(services.proxy(SETTINGS))
+    assert "/var/run/docker.sock" not in create(services.hub(SETTINGS))
+    assert "--group-add" not in create(services.hub(SETTINGS))
 
 
 def wait_for(programs: Programs, docker: str, start_timeout: int = 90) -> Any:

@@ -21,7 +21,8 @@ from hubhost.secrets import ALL_SECRETS
 from tests.unit.core.sample import ROOT
 
 ROLES = [
-    *("Docker", "Network", "Firewall", "Images", "Secrets", "TLS", "Database", "Proxy", "Hub"),
+    *("Sessions", "Docker", "Network", "Firewall", "Images", "Secrets", "TLS"),
+    *("Database", "Proxy", "Docker filter", "Hub"),
 ]
 PROGRESS = r"""
 --> (Loading config|Loading inventory|Connecting to hosts|Disconnecting from hosts)\.\.\.
@@ -99,6 +100,7 @@ def test_a_dry_run_on_a_bare_host_succeeds(planned: Run) -> None:
 
 def test_the_plan_is_a_checklist_that_a_person_reads(planned: Run) -> None:
     assert planned.plan == [
+        "Sessions | Write the runtime and the rules of sessions",
         "Docker | Configure Docker",
         "Docker | Install Docker and the tools that build images",
         "Docker | Start Docker",
@@ -110,6 +112,7 @@ def test_the_plan_is_a_checklist_that_a_person_reads(planned: Run) -> None:
         "Images | Start building",
         "Images | Build the database image",
         "Images | Build the proxy image",
+        "Images | Build the filter image",
         "Images | Build the hub image",
         "Images | Build the notebook image",
         "Images | Delete images before the previous ones",
@@ -117,6 +120,8 @@ def test_the_plan_is_a_checklist_that_a_person_reads(planned: Run) -> None:
         "TLS | Make a self-signed certificate",
         "Database | Run the database",
         "Proxy | Run the proxy",
+        "Docker filter | Configure the Docker filter",
+        "Docker filter | Run the Docker filter",
         "Hub | Configure the hub",
         "Hub | Run the hub",
     ]

@@ -20,13 +20,26 @@ CONFIG: dict[str, Any] = {
         "network": "jupyterhub_network",
         "name_prefix": "jupyterhub-session-",
         "memory_mb": 1024,
-        "home_mb": 256,
         "cpus": 1.5,
-        "pids": 256,
         "start_timeout_seconds": 60,
     },
     "cull": {"idle_seconds": 1800, "max_age_seconds": 28800, "every_seconds": 60},
     "activity_seconds": 60,
+}
+
+FILTER_POLICY: dict[str, Any] = {
+    "hub_uid": 65602,
+    "images": ["integrable-jupyterhub-notebook:0123456789ab", "registry.example.org/r:1"],
+    "name_prefix": "jupyterhub-session-",
+    "network": "jupyterhub_network",
+    "runtime": "integrable-jupyterhub-session",
+    "resolv_conf": "/etc/integrable-jupyterhub/session/resolv.conf",
+    "hosts": {"jupyterhub_hub": "172.27.0.2", "jupyterhub_proxy": "172.27.0.4"},
+    "max_sessions": 3,
+    "memory_mb": 1024,
+    "home_mb": 256,
+    "cpus": 1.5,
+    "pids": 256,
 }
 
 SECRETS = {

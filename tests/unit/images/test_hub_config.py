@@ -36,7 +36,7 @@ def test_a_base_url_gets_its_slashes(tmp_path: Path, given: str) -> None:
         ({"base_url": "jupyter"}, "base_url"),
         ({"public_url": "https://hub.example/"}, "public_url"),
         ({"access_control_origins": ["https://a.example; script-src *"]}, "access_control_origins"),
-        ({"session": {**CONFIG["session"], "pids": 0}}, "session.pids"),
+        ({"session": {**CONFIG["session"], "cpus": 0}}, "session.cpus"),
         ({"session": {**CONFIG["session"], "name_prefix": "-x{username}"}}, "session.name_prefix"),
         ({"cull": {"idle_seconds": 60}}, "cull.max_age_seconds"),
     ],

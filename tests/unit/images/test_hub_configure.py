@@ -119,24 +119,12 @@ def test_no_token_is_in_a_command_line(secrets: Secrets) -> None:
     assert not any(token in str(commands) for token in secrets.all_service_tokens)
 
 
-def test_a_session_is_confined(secrets: Secrets) -> None:
-    host = configured(secrets).DockerSpawner.extra_host_config
-    assert host["cap_drop"] == ["ALL"]
-    assert host["security_opt"] == ["no-new-privileges"]
-    assert host["read_only"] is True
-    assert host["pids_limit"] == 256
-    assert host["memswap_limit"] == "1024M"
-    assert host["dns"] == ["127.0.0.1"]
-    assert host["extra_hosts"] == {
-        "jupyterhub_hub": "172.27.0.2",
-        "jupyterhub_proxy": "172.27.0.4",
-    }
-    home = host["tmpfs"]["/home/jovyan"].split(",")
-    assert {"exec", "nosuid", "nodev", "size=256m", "mode=0700", "uid=1000", "gid=100"} == {*home}
-    assert "noexec" in host["tmpfs"]["/tmp"].split(",")
+def test_the_hub_says_nothing_of_how_a_session_is_confined(secrets: Secrets) -> None:
+    """The Docker filter would refuse to be told."""
     c = configured(secrets)
+    assert not [name for name in c.DockerSpawner if name.startswith(("extra", "volume", "mount"))]
+    # For the session to show; the filter has its own.
     assert (c.Spawner.mem_limit, c.Spawner.cpu_limit) == ("1024M", 1.5)
-    assert not {"volumes", "mounts", "read_only_volumes"} & {*c.DockerSpawner}
 
 
 def test_a_start_is_answered_when_the_session_serves(secrets: Secrets) -> None:

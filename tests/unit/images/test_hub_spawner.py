@@ -6,12 +6,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import requests
 from docker.errors import APIError, ImageNotFound, NotFound
+from docker_filter.decide import Create, Touch, parse
+from docker_filter.policy import Policy
+from integrable_jupyterhub import spawner as hub_spawner
 from integrable_jupyterhub.spawner import SessionSpawner
 from jupyterhub.spawner import SpawnException
-from requests import Response
+from requests import PreparedRequest, Response
 
-from tests.unit.images.samples import in_loop
+from tests.unit.images.samples import FILTER_POLICY, in_loop
 
 
 def refusal(kind: type[APIError], status: int, text: str) -> APIError:
@@ -32,15 +36,9 @@ class FakeDocker:
         if error := self.plan.pop(name, None):
             raise error
 
-    def create_host_config(self, **settings: Any) -> dict[str, Any]:
-        return settings
-
-    def inspect_image(self, image: str) -> dict[str, Any]:
-        self._call("inspect_image", image)
-        return {"Config": {"Cmd": ["start-singleuser.sh"]}}
-
-    def create_container(self, **settings: Any) -> dict[str, Any]:
-        self._call("create", settings["name"])
+    def create_container_from_config(self, config: dict[str, Any], name: str) -> dict[str, Any]:
+        self.config = config
+        self._call("create", name)
         return {"Id": "0123456789abcdef"}
 
     def start(self, container: str) -> None:
@@ -67,8 +65,7 @@ def spawner(monkeypatch: pytest.MonkeyPatch) -> SessionSpawner:
     spawner.name_template = "session-{username}"
     spawner.use_internal_ip = True
     spawner.image = "notebook:1"
-    monkeypatch.setattr(spawner, "get_env", dict)
-    monkeypatch.setattr(spawner, "get_args", list)
+    monkeypatch.setattr(spawner, "get_env", lambda: {"A": "b", "TEXT": "two\nlines"})
     return spawner
 
 
@@ -88,8 +85,9 @@ async def test_a_session_is_made_started_and_found(spawner: SessionSpawner) -> N
         port = server.sockets[0].getsockname()[1]
         docker = use(spawner, FakeDocker(port))
         assert await spawner.start() == ("127.0.0.1", port)
-    assert [name for name, _ in docker.calls] == ["inspect_image", "create", "start", "inspect"]
+    assert [name for name, _ in docker.calls] == ["create", "start", "inspect"]
     assert ("create", "session-ann") in docker.calls
+    assert docker.config == {"Image": "notebook:1", "Env": ["A=b", "TEXT=two\nlines"]}
 
 
 @in_loop
@@ -125,7 +123,7 @@ async def test_the_rest_of_a_killed_start_makes_way(spawner: SessionSpawner) -> 
 
 @in_loop
 async def test_a_missing_image_is_named(spawner: SessionSpawner) -> None:
-    use(spawner, FakeDocker(inspect_image=refusal(ImageNotFound, 404, "No such image")))
+    use(spawner, FakeDocker(create=refusal(ImageNotFound, 404, "No such image")))
     with pytest.raises(SpawnException, match="notebook:1 does not exist on this host") as caught:
         await spawner.start()
     assert caught.value.status_code == 500
@@ -136,6 +134,76 @@ async def test_what_docker_refuses_is_passed_on(spawner: SessionSpawner) -> None
     use(spawner, FakeDocker(start=refusal(NotFound, 404, "network net not found")))
     with pytest.raises(SpawnException, match="network net not found"):
         await spawner.start()
+
+
+@in_loop
+async def test_too_many_sessions_are_429(spawner: SessionSpawner) -> None:
+    use(spawner, FakeDocker(create=refusal(APIError, 429, "as many as allowed")))
+    with pytest.raises(SpawnException, match="as many as allowed") as caught:
+        await spawner.start()
+    assert caught.value.status_code == 429
+
+
+AWAY = [
+    requests.ConnectionError("no socket"),
+    refusal(APIError, 503, "Docker filter: Docker does not answer"),
+]
+
+
+@pytest.mark.parametrize("error", AWAY, ids=["filter", "docker"])
+@in_loop
+async def test_while_nobody_answers_it_asks_again(
+    spawner: SessionSpawner, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """JupyterHub would take an error for the session's end, and forget one that runs."""
+    monkeypatch.setattr(hub_spawner, "AGAIN_SECONDS", 0.01)
+    docker = use(spawner, FakeDocker(inspect=error))
+    assert await spawner.poll() is None
+    assert [name for name, _ in docker.calls] == ["inspect", "inspect"]
+
+
+@in_loop
+async def test_its_patience_has_an_end(
+    spawner: SessionSpawner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_spawner, "PATIENCE_SECONDS", 0)
+    use(spawner, FakeDocker(inspect=AWAY[0]))
+    with pytest.raises(requests.ConnectionError):
+        await spawner.poll()
+
+
+@in_loop
+async def test_the_docker_filter_takes_all_that_it_sends(
+    spawner: SessionSpawner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The library's own requests, up to the wire."""
+    policy = Policy.model_validate(
+        {**FILTER_POLICY, "name_prefix": "session-", "images": ["notebook:1"]}
+    )
+    taken = []
+
+    def send(_: Any, request: PreparedRequest, **__: Any) -> Response:
+        url, body = request.path_url, request.body or b""
+        raw = body.encode() if isinstance(body, str) else body
+        taken.append(parse(request.method or "", url, raw, policy))
+        response = Response()
+        response.status_code = 200
+        response._content = b'{"Id": "5e5510", "State": {"Running": true}}'
+        return response
+
+    monkeypatch.setattr(requests.Session, "send", send)
+    spawner.__class__ = type("OneSpawner", (SessionSpawner,), {"_client": None})
+    spawner.client_kwargs = {"version": "1.41", "base_url": "http://docker:80"}
+    await spawner.choose_container()
+    await spawner.start_object()
+    await spawner.poll()
+    await spawner.stop()
+    assert taken == [
+        Create("session-ann", "notebook:1", ("A=b", "TEXT=two\nlines")),
+        Touch("start", "5e5510"),
+        Touch("inspect", "session-ann"),
+        Touch("remove", "session-ann"),
+    ]
 
 
 @in_loop

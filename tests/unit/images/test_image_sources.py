@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 IMAGES = Path(__file__).parents[3] / "images"
-BUILT = ("database", "proxy", "hub", "notebook")
+BUILT = ("database", "proxy", "filter", "hub", "notebook")
 FETCH = (
     "RUN --mount=type=bind,source=.build,target=/run/build --mount=type=tmpfs,target=/tmp"
     " . /run/build/env && "
@@ -50,7 +50,12 @@ def test_whatever_fetches_takes_the_mirrors_and_certificates_of_the_build(image:
 @pytest.mark.parametrize("image", BUILT)
 def test_it_runs_as_a_user(image: str) -> None:
     users = [line.split()[1] for line in instructions(image) if line.startswith("USER ")]
-    own = {"database": "65603:65600", "proxy": "65604:65600", "hub": "65602:65600"}
+    own = {
+        "database": "65603:65600",
+        "proxy": "65604:65600",
+        "hub": "65602:65600",
+        "filter": "65605:65600",
+    }
     assert users[-1] == own.get(image, "1000")
 
 

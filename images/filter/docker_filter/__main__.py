@@ -1,0 +1,18 @@
+"""`python -m docker_filter COMMAND`; imports only what the command needs."""
+
+import sys
+from importlib import import_module
+
+COMMANDS = ("serve", "health")
+
+
+def main(arguments: list[str]) -> int:
+    """Run the module of that name; return the exit code."""
+    if len(arguments) != 1 or arguments[0] not in COMMANDS:
+        print(f"which command? One of: {', '.join(COMMANDS)}", file=sys.stderr)
+        return 2
+    return int(import_module(f"docker_filter.{arguments[0]}").main())
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

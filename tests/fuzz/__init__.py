@@ -1,0 +1,1 @@
+"""Fuzzing: what must hold whatever comes, and what was tried (corpus/), replayed by a unit test."""
