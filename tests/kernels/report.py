@@ -51,10 +51,11 @@ class Hub(http.server.BaseHTTPRequestHandler):
     do_POST = do_GET
     def log_message(self, *arguments): pass
 http.server.ThreadingHTTPServer(("127.0.0.1", 8081), Hub).serve_forever()
-'''])
+'''], stdout=subprocess.DEVNULL)
 time.sleep(1)
 started = time.monotonic()
-server = subprocess.Popen(["start-singleuser.sh"], env=environment, stderr=subprocess.DEVNULL)
+quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+server = subprocess.Popen(["start-singleuser.sh"], env=environment, **quiet)
 while True:
     try:
         urllib.request.urlopen("http://127.0.0.1:8888/user/x/api")
@@ -70,7 +71,6 @@ print(json.dumps({
     "cpu": (int(ticks[11]) + int(ticks[12])) / os.sysconf("SC_CLK_TCK"),
     "memory": int(rollup[rollup.index("Pss:") + 1]) / 1024,
 }))
-server.kill(); hub.kill()
 """
 
 
@@ -82,8 +82,8 @@ def report(image: str) -> None:
                        "{{.Size}}\t{{.CreatedBy}}", image).splitlines():  # fmt: skip
         weight, _, made = line.partition("\t")
         if int(weight) > MB:
-            made = made.partition("RUN /bin/sh -c ")[2] or made
-            made = made.removeprefix(". /run/build/env ").replace("|", "/")
+            made = made.partition("RUN /bin/sh -c ")[2] or made or "the base image"
+            made = made.removeprefix(". /run/build/env  && ").replace("|", "/")
             print(f"| {' '.join(made.split())[:90]} | {int(weight) / MB:.0f} |")
     with session(image) as container:
         print("\n| what dominates | MB |\n|---|---|")

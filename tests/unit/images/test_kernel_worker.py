@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
 import threading
@@ -246,6 +247,30 @@ def test_a_burst_is_not_slowed_and_a_flood_is() -> None:
 def test_output_stays_below_the_servers_limit() -> None:
     """A megabyte a second for three seconds, counted in JSON, where a newline is two bytes."""
     assert (worker.BURST + 3 * worker.RATE) * 1.2 <= 3_000_000
+
+
+def test_what_was_written_before_an_answer_is_shown_before_it() -> None:
+    """More than one read takes: the answer may be read first."""
+    shown = Shown()
+    script = (
+        "import os; os.write(1, b'x' * 60000); os.write(int(os.environ['KERNEL_OUT']), b'ok\\n\\0')"
+    )
+    process = Worker([sys.executable, "-c", f"{script}; import time; time.sleep(20)"])
+    try:
+        time.sleep(0.3)  # until all of it is in the pipes
+        real = select.select
+        hidden = {process._from_worker}
+        with pytest.MonkeyPatch.context() as patch:
+            # The answer is seen before the output.
+            patch.setattr(
+                select,
+                "select",
+                lambda r, w, x, t: ([hidden.pop()], [], []) if hidden else real(r, w, x, t),
+            )
+            assert process.receive(Output(shown.stream)) == Frame("ok")
+        assert len(shown.text()) == 60000
+    finally:
+        process.end()
 
 
 def test_output_is_gathered_for_a_moment() -> None:

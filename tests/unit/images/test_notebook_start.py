@@ -14,6 +14,7 @@ import pytest
 
 NOTEBOOK = Path(__file__).parents[3] / "images" / "notebook"
 STARTER = NOTEBOOK / "singleuser.py"
+HUB_SIDE = ("jupyterhub", "sqlalchemy", "alembic")
 
 
 # --- start-singleuser.sh --------------------------------------------------------------------
@@ -86,7 +87,7 @@ def test_hooks_run_in_order_and_may_set_the_environment(start: Start) -> None:
 def modules() -> Iterator[None]:
     """What a test imports is not imported afterwards."""
     before = dict(sys.modules)
-    for name in [n for n in sys.modules if n.partition(".")[0] in ("jupyterhub", "sqlalchemy")]:
+    for name in [n for n in sys.modules if n.partition(".")[0] in HUB_SIDE]:
         del sys.modules[name]
     yield
     sys.modules.clear()
@@ -101,7 +102,7 @@ def test_the_servers_names_are_found_without_what_only_a_hub_needs(modules: None
         importlib.import_module(f"jupyterhub.{name}")
 
     assert log.HealthCheckHandler is starter["HealthCheckHandler"]
-    loaded = [n for n in sys.modules if n.partition(".")[0] in ("sqlalchemy", "alembic")]
+    loaded = [n for n in sys.modules if n.partition(".")[0] in HUB_SIDE[1:]]
     assert sorted(loaded) == ["sqlalchemy", "sqlalchemy.exc"]
 
 
