@@ -65,8 +65,8 @@ def build(profile: Literal["slim", "full"], *options: str) -> str:
     return image.reference
 
 
-def build_example(notebook: str, reference: str) -> str:
-    """Build examples/own-image on a notebook image; return its reference.
+def example_context(notebook: str) -> bytes:
+    """The build context of examples/own-image on a notebook image.
 
     The example's own Dockerfile, word for word, but that each RUN takes this network's mirrors and
     certificates first, as those of the installer do.
@@ -76,7 +76,12 @@ def build_example(notebook: str, reference: str) -> str:
         shutil.copytree(EXAMPLE, copy)
         dockerfile = copy / "Dockerfile"
         dockerfile.write_text(re.sub(r"^RUN ", FETCHES, dockerfile.read_text(), flags=re.MULTILINE))
-        context = Image("own-image", copy, notebook, 1).context(build_files(settings("slim")))
+        return Image("own-image", copy, notebook, 1).context(build_files(settings("slim")))
+
+
+def build_example(notebook: str, reference: str) -> str:
+    """Build examples/own-image on a notebook image; return its reference."""
+    context = example_context(notebook)
     docker_build(context, f"--build-arg=NOTEBOOK={notebook}", f"--tag={reference}")
     return reference
 
