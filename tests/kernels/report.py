@@ -119,7 +119,8 @@ def report(image: str) -> None:
 
 if __name__ == "__main__":
     engine = docker("version", "--format", "{{.Server.Version}}").strip()
-    system = docker("info", "--format", "{{.KernelVersion}}, {{.NCPU}} processors").strip()
-    print(f"{datetime.now(UTC):%Y-%m-%d}, Docker {engine}, Linux {system}")
+    kernel, processors = docker("info", "--format", "{{.KernelVersion}} {{.NCPU}}").split()
+    kernel = kernel.partition("-")[0]  # without its builder's name
+    print(f"{datetime.now(UTC):%Y-%m-%d}, {processors} processors, Docker {engine}, Linux {kernel}")
     for name in sys.argv[1:] or [build("slim"), build("full")]:
         report(name)
