@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 import os
-import runpy
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 NOTEBOOK = Path(__file__).parents[3] / "images" / "notebook"
 STARTER = NOTEBOOK / "singleuser.py"
-HUB_SIDE = ("jupyterhub", "sqlalchemy", "alembic")
 
 
 # --- start-singleuser.sh --------------------------------------------------------------------
@@ -83,31 +79,29 @@ def test_hooks_run_in_order_and_may_set_the_environment(start: Start) -> None:
 
 
 # --- singleuser.py --------------------------------------------------------------------------
-@pytest.fixture
-def modules() -> Iterator[None]:
-    """What a test imports is not imported afterwards."""
-    before = dict(sys.modules)
-    for name in [n for n in sys.modules if n.partition(".")[0] in HUB_SIDE]:
-        del sys.modules[name]
-    yield
-    sys.modules.clear()
-    sys.modules.update(before)
+def prepared(code: str) -> str:
+    """What a program prints that begins as the server does."""
+    begin = f"import runpy, sys; starter = runpy.run_path({str(STARTER)!r}); starter['prepare']()\n"
+    done = subprocess.run(
+        [sys.executable, "-c", begin + code], capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
 
 
-def test_the_servers_names_are_found_without_what_only_a_hub_needs(modules: None) -> None:
-    starter = runpy.run_path(str(STARTER))
-    starter["prepare"]()
-    log = importlib.import_module("jupyterhub.log")
-    for name in ("metrics", "scopes", "utils"):
-        importlib.import_module(f"jupyterhub.{name}")
-
-    assert log.HealthCheckHandler is starter["HealthCheckHandler"]
-    loaded = [n for n in sys.modules if n.partition(".")[0] in HUB_SIDE[1:]]
-    assert sorted(loaded) == ["sqlalchemy", "sqlalchemy.exc"]
+def test_the_servers_names_are_found_without_what_only_a_hub_needs() -> None:
+    told = prepared("""
+import jupyterhub.log, jupyterhub.metrics, jupyterhub.scopes, jupyterhub.utils
+assert jupyterhub.log.HealthCheckHandler is starter["HealthCheckHandler"]
+print(*sorted(n for n in sys.modules if n.partition(".")[0] in ("sqlalchemy", "alembic")))
+""")
+    assert told == "sqlalchemy sqlalchemy.exc"
 
 
-def test_whoever_asks_for_the_database_gets_it(modules: None) -> None:
-    runpy.run_path(str(STARTER))["prepare"]()
-    assert importlib.import_module("jupyterhub.orm").User.__tablename__ == "users"
-    errors = importlib.import_module("sqlalchemy.exc")
-    assert issubclass(errors.OperationalError, errors.SQLAlchemyError)
+def test_whoever_asks_for_the_database_gets_it() -> None:
+    told = prepared("""
+from jupyterhub import orm
+print(orm.User.__tablename__)
+import sqlalchemy.exc
+assert issubclass(sqlalchemy.exc.OperationalError, sqlalchemy.exc.SQLAlchemyError)
+""")
+    assert told == "users"
