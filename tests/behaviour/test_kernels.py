@@ -12,15 +12,15 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-import nbformat
 import pytest
 
+from hubhost.images import ImageSet
 from tests.browser import browser_page
 from tests.deployment import Deployment, Run
-from tests.kernels.build import example_context
+from tests.kernels.build import example_context, settings
 from tests.kernels.channels import Channels, kernel
 from tests.kernels.conformance import CHECKS, PINNED, SAMPLES, UNSEEN, outcome
-from tests.kernels.notebooks import NOTEBOOKS, run, shown
+from tests.kernels.notebooks import read, run, shown
 from tests.kernels.report import FIRST
 from tests.kernels.samples import (
     ASKS,
@@ -51,7 +51,7 @@ TITLES = {
 BUILD_S = 1500
 """Building the whole image takes some five minutes where nothing is cached."""
 PNG = b"\x89PNG\r\n\x1a\n"
-OWN = "own-notebook:1"
+OWN, NEWER = "own-notebook:1", "own-notebook:2"
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +79,11 @@ def works(channels: Channels) -> bool:
     """Does a cell run?"""
     found = channels.cell(HELLO[channels.kernel_name])
     return (found.status, found.stdout) == ("ok", "grüße 😀\n")
+
+
+def files(session: Session) -> set[str]:
+    """What lies in the home."""
+    return {file["name"] for file in session.request("GET", "/api/contents").json()["content"]}
 
 
 def test_the_session_has_the_seven_kernels(full: Session) -> None:
@@ -131,9 +136,10 @@ def test_five_interrupts_stop_a_cell_within_two_seconds_each(channels: Channels)
 
 @pytest.mark.parametrize("cells", [CRASHES, EXITS], ids=["crash", "exit"])
 def test_a_crash_or_an_exit_leaves_a_kernel_that_works(
-    channels: Channels, cells: dict[str, str]
+    full: Session, channels: Channels, cells: dict[str, str]
 ) -> None:
     name = channels.kernel_name
+    before = files(full)
     found = channels.cell(cells[name])
     if name in OURS:  # another process runs the cells: the kernel itself tells
         assert found.status == "error"
@@ -144,6 +150,7 @@ def test_a_crash_or_an_exit_leaves_a_kernel_that_works(
         assert found.status == "dead"
     channels.ready()
     assert works(channels)
+    assert files(full) == before
 
 
 def test_input_is_asked_or_refused(channels: Channels) -> None:
@@ -185,7 +192,7 @@ def test_every_pin_names_a_check_that_exists() -> None:
 # --- Whole notebooks --------------------------------------------------------------------------
 @pytest.mark.parametrize("name", TITLES)
 def test_a_notebook_gives_what_it_says(full: Session, name: str) -> None:
-    notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)  # type: ignore[no-untyped-call]
+    notebook = read(name)
     expected = [shown(cell) for cell in notebook.cells]
     run(notebook, full)
     assert [shown(cell) for cell in notebook.cells] == expected
@@ -217,6 +224,7 @@ def test_the_launcher_shows_seven_logos_and_a_cell_runs_in_each(
             page.keyboard.insert_text(FIRST[name])
             page.keyboard.press("Shift+Enter")
             page.locator(".jp-OutputArea-output", has_text="42").first.wait_for(timeout=60_000)
+            page.get_by_text(f"{title} | Idle").wait_for(timeout=60_000)
             page.screenshot(path=artifacts / f"kernel-{name}.png")
             for found in full.request("GET", "/api/sessions").json():
                 full.request("DELETE", f"/api/sessions/{found['id']}")
@@ -226,10 +234,12 @@ def test_the_launcher_shows_seven_logos_and_a_cell_runs_in_each(
 def test_the_example_of_an_own_image_runs_in_a_session(
     full: Session, host: Host, deployment: Deployment
 ) -> None:
-    build = ("docker", "build", "--progress", "plain", "--tag", OWN, "-")
-    context = example_context("integrable-jupyterhub-notebook:latest")
-    subprocess.run(ssh_command(host.ssh_config, build), input=context, timeout=600, check=True)
+    notebook = ImageSet.of(settings("full")).reference("notebook")
+    build = ("docker", "build", "--progress=plain", f"--build-arg=NOTEBOOK={notebook}")
+    command = ssh_command(host.ssh_config, (*build, f"--tag={OWN}", f"--tag={NEWER}", "-"))
+    subprocess.run(command, input=example_context(notebook), timeout=600, check=True)
     deployment.run(notebook_image=OWN)
+    assert host.run("docker", "image", "inspect", OWN, NEWER, check=False).returncode == 0, "pruned"
     hub = hub_of(host)[1]
     name = f"own-{secrets.token_hex(4)}"
     hub.create_user(name)
@@ -239,8 +249,10 @@ def test_the_example_of_an_own_image_runs_in_a_session(
         page = session.request("GET", "/api/contents/welcome.txt").json()
         assert page["content"].startswith("Welcome")
         python = (
-            "import os, subprocess, tabulate; print(tabulate.tabulate([[42]]), os.environ['WELCOME'],"
-            " subprocess.run(['sqlite3', ':memory:', 'select 6 * 7'], capture_output=True).stdout)"
+            "import os, subprocess, tabulate\n"
+            "sqlite = ['sqlite3', ':memory:', 'select 6 * 7']\n"
+            "print(tabulate.tabulate([[42]]), os.environ['WELCOME'])\n"
+            "print(subprocess.run(sqlite, capture_output=True).stdout)"
         )
         said = session.run(python)
         assert said.error is None
@@ -251,4 +263,4 @@ def test_the_example_of_an_own_image_runs_in_a_session(
     finally:
         hub.delete_user(name)
         deployment.run(notebook_profile="full")
-        host.run("docker", "image", "rm", OWN, check=False)
+        host.run("docker", "image", "rm", OWN, NEWER, check=False)

@@ -1,4 +1,4 @@
-"""A kernel in a session, by the session's own API and websocket: what jupyter_client has for a local one.
+"""A kernel in a session, by the session's own API and websocket.
 
 Of `KernelManager` and `KernelClient` it has what jupyter_kernel_test and nbclient use, and it never
 waits without end. `cell` runs code and tells all that a client sees.
@@ -171,8 +171,9 @@ class Channels:
     ) -> Outcome:
         """Run *code* and see what comes of it.
 
-        *answers*: lines for what it asks; None: nobody can be asked. *stop_at*: interrupt it when it
-        has printed this; `seconds` counts from there. A status of "dead": the kernel's process ended.
+        *answers*: lines for what it asks; None: nobody can be asked. *stop_at*: interrupt it when
+        it has printed this; `seconds` counts from there. The status is "dead" where the kernel's
+        process ended.
         """
         found = Outcome("", 0.0, 0)
         lines = iter(answers or ())

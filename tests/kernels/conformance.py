@@ -146,7 +146,7 @@ NO_VALUES = ("skipped: No code execute result", "the language prints, a cell has
 NO_HISTORY_ASKED = ("skipped: No code execute result", "the suite tries history with values only")
 NO_HISTORY = (
     "failed: AssertionError: 0 != 2",
-    "ipykernel's base keeps none; JupyterLab has its own",
+    "ipykernel's base class keeps none",
 )
 NO_DISPLAY = ("skipped: No code display data", "nothing in the language shows anything but text")
 PINNED: dict[str, dict[str, tuple[str, str]]] = {
@@ -227,16 +227,13 @@ def outcome(channels: Channels, check: str) -> str:
         def flush_channels(self) -> None:
             """Take what is left over: not by 0.1 s of silence, but up to an answer's end."""
             asked = self.kc.kernel_info()
-            for channel, last in (
-                (self.kc.shell_channel, "reply"),
-                (self.kc.iopub_channel, "idle"),
-            ):
-                while True:
+            for channel in (self.kc.shell_channel, self.kc.iopub_channel):
+                ended = False
+                while not ended:
                     message = channel.get_msg(WAIT_S)
                     validate_message(message)
-                    ours = message["parent_header"].get("msg_id") == asked
-                    if ours and (last == "reply" or _idle(message)):
-                        break
+                    state = message["content"].get("execution_state", "idle")
+                    ended = message["parent_header"].get("msg_id") == asked and state == "idle"
 
     for attribute, value in SAMPLES[name].items():
         setattr(Kernel, attribute, value)
@@ -249,7 +246,3 @@ def outcome(channels: Channels, check: str) -> str:
         if found:
             return f"{kind}: {found[0][1].strip().splitlines()[-1]}"
     return "passed"
-
-
-def _idle(message: dict[str, Any]) -> bool:
-    return bool(message["content"].get("execution_state") == "idle")

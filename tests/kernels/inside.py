@@ -83,7 +83,7 @@ def run(client: Any, manager: Any, step: dict[str, Any]) -> dict[str, Any]:  # n
 
 def main(order: dict[str, Any]) -> None:
     started = time.monotonic()
-    manager = KernelManager(kernel_name=order["kernel"])
+    manager: Any = KernelManager(kernel_name=order["kernel"])
     manager.start_kernel(stderr=2)
     client = manager.client()
     client.start_channels()

@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-import nbformat
+import nbformat.v4
 from nbclient import NotebookClient
 
 from tests.kernels.channels import kernel
@@ -19,6 +19,7 @@ from tests.lab import Host
 from tests.lab.client import Session
 from tests.lab.demo import hub_of
 
+FORMAT: Any = nbformat.v4
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -40,14 +41,20 @@ def shown(cell: Any) -> list[tuple[str, ...]]:
     return found
 
 
+def read(name: str) -> Any:
+    """The notebook of a kernel."""
+    return FORMAT.reads((NOTEBOOKS / f"{name}.ipynb").read_text())
+
+
 def run(notebook: Any, session: Session) -> None:
     """Execute a notebook in a kernel of its own; the outputs are then those of this run."""
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs = []
     with kernel(session, notebook.metadata.kernelspec.name) as channels:
-        client = NotebookClient(notebook, km=channels, timeout=60, record_timing=False)
-        client.kc = channels
+        local = cast(Any, channels)
+        client = NotebookClient(notebook, km=local, timeout=60, record_timing=False)
+        client.kc = local
         client.execute()
 
 
@@ -58,9 +65,9 @@ def main(lab: str) -> None:
     hub.start_server("notebooks")
     session = hub.session("notebooks", hub.mint_token("notebooks"))
     for path in sorted(NOTEBOOKS.glob("*.ipynb")):
-        notebook = nbformat.read(path, as_version=4)
+        notebook = read(path.stem)
         run(notebook, session)
-        nbformat.write(notebook, path)
+        path.write_text(FORMAT.writes(notebook) + "\n")
     hub.delete_user("notebooks")
 
 

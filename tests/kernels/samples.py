@@ -45,8 +45,8 @@ CRASHES = {
     "bash": "kill -SEGV $$",
     "c": "*(volatile int *)0 = 1;",
     "xcpp17": "*(volatile int *)0 = 1;",
-    "java": 'new ProcessBuilder("kill", "-SEGV", "" + ProcessHandle.current().pid()).start().waitFor();'
-    " while (true) {}",
+    "java": 'Runtime.getRuntime().exec(new String[]{"kill", "-SEGV",'
+    ' "" + ProcessHandle.current().pid()}).waitFor(); while (true) {}',
     "octave": "kill(getpid(), 11)",
     "ir": "tools::pskill(Sys.getpid(), 11)",
 }

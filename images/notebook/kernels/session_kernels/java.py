@@ -9,10 +9,11 @@ from session_kernels.language import About, WorkerLanguage
 from session_kernels.worker import Worker
 
 # What a session may use of processors and memory is little: no threads for collecting or for
-# compiling twice, a heap that leaves room for the rest of the session.
+# compiling twice, a heap that leaves room for the rest of the session. After a crash, no report in
+# the home.
 JAVA = (
     *("java", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-XX:-UsePerfData"),
-    *("-Xmx512m", "-Xss4m", "-Djava.awt.headless=true"),
+    *("-Xmx512m", "-Xss4m", "-Djava.awt.headless=true", "-XX:ErrorFile=/dev/null"),
 )
 
 
