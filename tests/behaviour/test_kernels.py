@@ -28,6 +28,7 @@ from tests.kernels.samples import (
     CRASHES,
     EXITS,
     FAILS,
+    FLOODS,
     HELLO,
     LINES,
     LOOPS,
@@ -178,10 +179,21 @@ def test_plots_are_png(channels: Channels) -> None:
     assert len(image) > 1000
 
 
+@pytest.mark.parametrize("channels", FLOODS, indirect=True)
+def test_a_flood_without_end_is_stopped_and_nothing_of_it_comes_later(channels: Channels) -> None:
+    found = channels.cell(FLOODS[channels.kernel_name], stop_at="flood\n" * 20000)
+    assert found.status == "error"
+    assert found.messages < 200
+    assert found.seconds < 5
+    assert works(channels)
+
+
 @pytest.mark.parametrize("channels", sorted({name for name, _ in UNSEEN}), indirect=True)
 def test_what_a_kernel_does_not_see_of_a_cells_end(channels: Channels) -> None:
     codes = [code for name, code in UNSEEN if name == channels.kernel_name]
-    assert [channels.ask("is_complete", code)["status"] for code in codes] == ["complete"] * 2
+    assert [channels.ask("is_complete", code)["status"] for code in codes] == ["complete"] * len(
+        codes
+    )
 
 
 def test_every_pin_names_a_check_that_exists() -> None:

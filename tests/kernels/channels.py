@@ -26,10 +26,12 @@ Message = dict[str, Any]
 
 
 class Channel:
-    """Messages of one channel, as they came; *least*: for how many seconds it waits at least."""
+    """Messages of one channel, as they came."""
 
-    def __init__(self, least: float = 0) -> None:
-        self._least = least
+    least = 0.0
+    """For how many seconds it waits at least: for callers that count on a kernel beside them."""
+
+    def __init__(self) -> None:
         self._messages: queue.Queue[Message] = queue.Queue()
 
     def put(self, message: Message) -> None:
@@ -37,7 +39,7 @@ class Channel:
 
     def get_msg(self, timeout: float | None = None) -> Message:
         """The next message; queue.Empty after *timeout* seconds, WAIT_S where there is none."""
-        return self._messages.get(timeout=max(WAIT_S if timeout is None else timeout, self._least))
+        return self._messages.get(timeout=max(WAIT_S if timeout is None else timeout, self.least))
 
 
 class Channels:

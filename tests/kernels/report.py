@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from datetime import UTC, datetime
 
 from tests.kernels.build import build
 from tests.kernels.container import docker, session
@@ -22,6 +23,14 @@ FIRST = {
     "ir": "6 * 7",
 }  # fmt: skip
 MB = 1e6
+PYTHON_PACKAGES = ("jupyterlab", "notebook", "jupyterhub", "ipykernel", "cppyy", "numpy", "pandas")
+DEBIAN_PACKAGES = ("python3", "bash", "gcc", "octave", "r-base-core", "r-cran-irkernel")
+VERSIONS = f"""
+awk -F '\t' '/^({"|".join(DEBIAN_PACKAGES)})\t/ {{ print $1, $2 }}' \\
+    /usr/share/integrable-jupyterhub/packages.txt
+pip list --format=freeze | sed -nE 's/^({"|".join(PYTHON_PACKAGES)})==/\\1 /p'
+java --version 2>/dev/null | head -1 || true
+"""
 WEIGHS = (
     "find / -xdev -type f -printf '%s %p\\n' 2>/dev/null | awk '"
     '{ n = split($2, p, "/"); key = "/" p[2] "/" p[3];'
@@ -86,6 +95,8 @@ def report(image: str) -> None:
             made = made.removeprefix(". /run/build/env  && ").replace("|", "/")
             print(f"| {' '.join(made.split())[:90]} | {int(weight) / MB:.0f} |")
     with session(image) as container:
+        versions = container.run("bash", "-c", VERSIONS).splitlines()
+        print(f"\nVersions: {', '.join(versions)}.")
         print("\n| what dominates | MB |\n|---|---|")
         for line in container.run("bash", "-c", WEIGHS).splitlines():
             weight, _, what = line.partition("\t")
@@ -107,5 +118,8 @@ def report(image: str) -> None:
 
 
 if __name__ == "__main__":
+    engine = docker("version", "--format", "{{.Server.Version}}").strip()
+    system = docker("info", "--format", "{{.KernelVersion}}, {{.NCPU}} processors").strip()
+    print(f"{datetime.now(UTC):%Y-%m-%d}, Docker {engine}, Linux {system}")
     for name in sys.argv[1:] or [build("slim"), build("full")]:
         report(name)

@@ -21,6 +21,15 @@ LOOPS = {
     "octave": "disp('running'); fflush(stdout);\nwhile true, end",
     "ir": 'cat("running\\n")\nrepeat {}',
 }
+# R is not among them: IRkernel shows what an expression prints when that has ended.
+FLOODS = {
+    "python3": "while True: print('flood')",
+    "bash": "yes flood",
+    "c": '#include <stdio.h>\nfor (;;) puts("flood");',
+    "xcpp17": 'for (;;) std::cout << "flood\\n";',
+    "java": 'while (true) System.out.println("flood");',
+    "octave": "while true, disp('flood'), end",
+}
 FAILS = {
     "python3": ("1/0", "ZeroDivisionError"),
     "bash": ("false", "ExitStatus"),
