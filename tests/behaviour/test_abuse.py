@@ -516,9 +516,10 @@ def fetch():
         except OSError:
             pass
 each(4, fetch)
-print(json.dumps({{"megabytes": got[0] >> 20}}))
+print(json.dumps({{"kilobytes": got[0] >> 10}}))
 """)
-    assert 1 <= abuse.told["megabytes"] <= 4 + SECONDS + 4
+    # Dropped packets make TCP slower than the limit, how much depends on the machine.
+    assert 100 <= abuse.told["kilobytes"] <= (4 + SECONDS + 4) << 10
 
 
 def test_a_flood_of_tracked_connections(suffer: Suffer, host: Host) -> None:

@@ -67,7 +67,7 @@ def test_drift_is_repaired_and_only_drift(
 def test_a_changed_setting_changes_what_depends_on_it(
     deployment: Deployment, first_run: Run, restored: None
 ) -> None:
-    changed = deployment.run(cull_max_age_seconds=20000).changed
+    changed = deployment.run(session_pids=200).changed
     assert changed == [
         "Docker filter | Configure the Docker filter",
         "Docker filter | Run the Docker filter",

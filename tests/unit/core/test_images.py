@@ -83,7 +83,13 @@ def test_another_target_is_another_tag(image: Image) -> None:
 
 def test_the_profile_is_the_notebooks_target_and_no_other_images() -> None:
     targets = {i.name: i.target for i in ImageSet.of(settings(notebook_profile="slim")).built}
-    assert targets == {"database": None, "proxy": None, "hub": None, "notebook": "slim"}
+    assert targets == {
+        "database": None,
+        "proxy": None,
+        "filter": None,
+        "hub": None,
+        "notebook": "slim",
+    }
     assert settings().notebook_profile == "full"
 
 
