@@ -70,3 +70,14 @@ def _set_our_cookie(self: Any, name: str, *args: Any, **kwargs: Any) -> None:
 
 
 tornado.web.RequestHandler.set_cookie = _set_our_cookie
+
+# The server lets any origin ask with a token, and answers each preflight that names Authorization.
+_set_header = tornado.web.RequestHandler.set_header
+
+
+def _set_our_header(self: Any, name: str, value: Any) -> None:
+    if name.lower() != "access-control-allow-origin" or value in _origins:
+        _set_header(self, name, value)
+
+
+tornado.web.RequestHandler.set_header = _set_our_header

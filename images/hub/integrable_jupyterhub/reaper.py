@@ -1,4 +1,4 @@
-"""Every minute: Docker, the proxy and the database agree on which sessions there are.
+"""Every minute, Docker, the proxy and the database are made to agree on which sessions there are.
 
 What is left behind by a crash, a killed hub or a Docker that was away, is taken away here.
 """
@@ -18,6 +18,9 @@ from jupyterhub import orm
 from integrable_jupyterhub.ending import end
 
 EVERY_SECONDS = 60.0
+# A session that crashed is noticed in this time: until then its address, which may soon be another
+# session's, is in the proxy's table. It costs one list of Docker's.
+LOOK_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -109,26 +112,35 @@ class Reaper:
 
     async def run(self) -> None:
         """For as long as the hub lives, at its start first."""
+        due = time.monotonic()
         while True:
             try:
-                await self.once()
+                containers = await self.look()
+                if time.monotonic() >= due:
+                    await self.reconcile(containers)
+                    due = time.monotonic() + EVERY_SECONDS
             except Exception as error:  # noqa: BLE001  (Docker or the database is away: next time)
                 self._log.warning("the reaper will look again: %s", error)
                 self._app.db.rollback()
-            await asyncio.sleep(EVERY_SECONDS)
+            await asyncio.sleep(LOOK_SECONDS)
 
-    async def once(self) -> None:
-        app, log = self._app, self._log
-        served = [spawner.container_name for _, spawner in self._spawners() if spawner.ready]
+    async def look(self) -> list[Container]:
+        """List the containers, and have JupyterHub notice whose is gone."""
+        served = {s.container_name: s for _, s in self._spawners() if s.ready}
         listed = await asyncio.to_thread(self._docker.containers, all=True)
         containers = [Container.of(container) for container in listed]
-        sessions = {s.container_name: (u, s) for u, s in self._spawners() if s.active}
-        for container in orphans(containers, sessions):
+        for name in dead(served, containers):
+            self._log.warning("reaper: the container %s has ended", name)
+            self.look_soon(served[name])
+        return containers
+
+    async def reconcile(self, containers: Iterable[Container]) -> None:
+        """Take away what is left of sessions that are no more; `containers` were just listed."""
+        app, log = self._app, self._log
+        owned = {s.container_name for _, s in self._spawners() if s.active}
+        for container in orphans(containers, owned):
             log.warning("reaper: nobody owns the container %s", container.name)
             await asyncio.to_thread(self._remove, container.id)
-        for name in dead(served, containers) & sessions.keys():
-            log.warning("reaper: the container %s is gone", name)
-            self.look_soon(sessions[name][1])
         await self._unstick()
         if count := self._forget():
             log.warning("reaper: %d rows were of sessions that are no more", count)

@@ -176,7 +176,7 @@ def test_a_look_removes_orphans_and_has_the_dead_looked_at(
     @in_loop
     async def look() -> None:
         one = reaper_of(monkeypatch, app, docker)
-        await one.once()
+        await one.reconcile(await one.look())
         one.look_soon(crashed)  # the proxy asks too: one look
         one.look_soon(starting)
         await asyncio.sleep(0.05)
@@ -196,7 +196,8 @@ def test_who_begins_while_docker_lists_is_left_alone(
 
     @in_loop
     async def look() -> None:
-        await reaper_of(monkeypatch, app, docker).once()
+        one = reaper_of(monkeypatch, app, docker)
+        await one.reconcile(await one.look())
         await asyncio.sleep(0.05)
 
     look()
@@ -225,7 +226,7 @@ def test_who_is_stuck_is_ended(monkeypatch: pytest.MonkeyPatch, db: Session) -> 
 
 
 def test_a_failed_look_is_not_the_last(monkeypatch: pytest.MonkeyPatch, db: Session) -> None:
-    monkeypatch.setattr(reaper, "EVERY_SECONDS", 0)
+    monkeypatch.setattr(reaper, "LOOK_SECONDS", 0)
     docker, app = FakeDocker(), FakeApp(db)
     failures = [OSError("no socket")]
 
@@ -240,6 +241,8 @@ def test_a_failed_look_is_not_the_last(monkeypatch: pytest.MonkeyPatch, db: Sess
         running = asyncio.ensure_future(reaper_of(monkeypatch, app, docker).run())
         while not app.checked:
             await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
         running.cancel()
 
     run()
+    assert app.checked == 1  # once a minute

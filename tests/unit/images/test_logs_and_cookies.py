@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import tornado.httputil
 from integrable_jupyterhub import cookies, redact
-from tornado.httputil import HTTPServerRequest
 from tornado.web import Application, RequestHandler
 from traitlets.config import Config
 
@@ -35,7 +34,8 @@ def restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(morsel, "_reserved", {**morsel._reserved})
     monkeypatch.setattr(morsel, "_flags", {*morsel._flags} - {"partitioned"})
     morsel._reserved.pop("partitioned", None)
-    monkeypatch.setattr(RequestHandler, "set_cookie", RequestHandler.set_cookie)
+    for name in ("set_cookie", "set_header"):
+        monkeypatch.setattr(RequestHandler, name, getattr(RequestHandler, name))
     yield
     logging.setLogRecordFactory(factory)
     tornado.httputil.set_parse_body_config(tornado.httputil.ParseBodyConfig())
@@ -134,6 +134,31 @@ def test_a_session_is_embedded_by_the_listed_origins(monkeypatch: pytest.MonkeyP
     assert not allowed.match("https://lmsxexample")
 
 
+def some_handler() -> RequestHandler:
+    connection: Any = SimpleNamespace(set_close_callback=bool)
+    line = tornado.httputil.RequestStartLine("GET", "/", "HTTP/1.1")
+    headers = tornado.httputil.HTTPHeaders({"Host": "hub.example"})
+    request = tornado.httputil.HTTPServerRequest(
+        start_line=line, headers=headers, connection=connection
+    )
+    return RequestHandler(Application(cookie_secret="s"), request)
+
+
+@pytest.mark.parametrize("listed", [[], ["https://lms.example", "https://portal.example"]])
+def test_a_session_allows_no_origin_that_is_not_listed(
+    monkeypatch: pytest.MonkeyPatch, listed: list[str]
+) -> None:
+    """jupyter_server would let anybody ask who names Authorization."""
+    server_config(monkeypatch, ACCESS_CONTROL_ORIGINS=";".join(listed))
+    for origin in ("https://lms.example", "https://evil.example", "*"):
+        handler = some_handler()
+        handler.set_header("Access-Control-Allow-Origin", origin)
+        handler.set_header("Vary", "Origin")
+        allowed = handler._headers.get("Access-Control-Allow-Origin")
+        assert allowed == (origin if origin in listed else None)
+        assert handler._headers["Vary"] == "Origin"
+
+
 def hub_cookies(origins: tuple[str, ...]) -> None:
     cookies.allow_partitioned()
     cookies.install(origins, 28800)
@@ -148,10 +173,7 @@ def test_every_cookie_has_the_attributes_and_a_short_life(
         hub_cookies(origins)
     else:
         server_config(monkeypatch, ACCESS_CONTROL_ORIGINS=";".join(origins), COOKIE_MAX_AGE="28800")
-    handler = RequestHandler(
-        Application(cookie_secret="s"),
-        HTTPServerRequest("GET", "/", connection=SimpleNamespace(set_close_callback=bool)),  # type: ignore[arg-type]
-    )
+    handler = some_handler()
     handler.set_signed_cookie("login", "x", path="/user/u/")
     handler.set_cookie("_xsrf", "y", max_age=3600)
     handler.clear_cookie("old")
