@@ -21,6 +21,8 @@ EVERY_SECONDS = 60.0
 # A session that crashed is noticed in this time: until then its address, which may soon be another
 # session's, is in the proxy's table. It costs one list of Docker's.
 LOOK_SECONDS = 5.0
+# How long a container may be without an owner: far longer than any moment between two notes.
+ORPHAN_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -50,17 +52,17 @@ def dead(ready: Iterable[str], containers: Iterable[Container]) -> set[str]:
     return set(ready) - {container.name for container in containers if container.running}
 
 
-class Stuck:
-    """Who is pending for too long: notes since when each was seen so."""
+class Since:
+    """Notes since when each was seen to be at something."""
 
     def __init__(self) -> None:
         self._since: dict[str, tuple[str, float]] = {}
 
-    def longer_than(self, limit: float, pending: Mapping[str, str], now: float) -> list[str]:
-        """`pending` holds what each one is at (spawn, stop, check), by name."""
+    def longer_than(self, limit: float, seen: Mapping[str, str], now: float) -> list[str]:
+        """Who is at the same for too long; `seen` holds what each one is at now."""
         self._since = {
             name: self._since[name] if self._since.get(name, ("",))[0] == what else (what, now)
-            for name, what in pending.items()
+            for name, what in seen.items()
         }
         return [name for name, (_, since) in self._since.items() if now - since > limit]
 
@@ -108,39 +110,39 @@ class Reaper:
         self._app, self._log = app, app.log
         self._docker = APIClient(**app.config.DockerSpawner.client_kwargs, **kwargs_from_env())
         self._looking: dict[Any, asyncio.Task[None]] = {}
-        self._stuck = Stuck()
+        self._stuck, self._orphans = Since(), Since()
 
     async def run(self) -> None:
         """For as long as the hub lives, at its start first."""
         due = time.monotonic()
         while True:
             try:
-                containers = await self.look()
+                await self.look()
                 if time.monotonic() >= due:
-                    await self.reconcile(containers)
+                    await self.reconcile()
                     due = time.monotonic() + EVERY_SECONDS
             except Exception as error:  # noqa: BLE001  (Docker or the database is away: next time)
                 self._log.warning("the reaper will look again: %s", error)
                 self._app.db.rollback()
             await asyncio.sleep(LOOK_SECONDS)
 
-    async def look(self) -> list[Container]:
-        """List the containers, and have JupyterHub notice whose is gone."""
+    async def look(self) -> None:
+        """List the containers: have JupyterHub notice whose is gone, remove those of nobody."""
         served = {s.container_name: s for _, s in self._spawners() if s.ready}
         listed = await asyncio.to_thread(self._docker.containers, all=True)
         containers = [Container.of(container) for container in listed]
         for name in dead(served, containers):
             self._log.warning("reaper: the container %s has ended", name)
             self.look_soon(served[name])
-        return containers
-
-    async def reconcile(self, containers: Iterable[Container]) -> None:
-        """Take away what is left of sessions that are no more; `containers` were just listed."""
-        app, log = self._app, self._log
         owned = {s.container_name for _, s in self._spawners() if s.active}
-        for container in orphans(containers, owned):
-            log.warning("reaper: nobody owns the container %s", container.name)
-            await asyncio.to_thread(self._remove, container.id)
+        left = {container.id: container.name for container in orphans(containers, owned)}
+        for number in self._orphans.longer_than(ORPHAN_SECONDS, left, time.monotonic()):
+            self._log.warning("reaper: nobody owns the container %s", left[number])
+            await asyncio.to_thread(self._remove, number)
+
+    async def reconcile(self) -> None:
+        """Take away what else is left of sessions that are no more."""
+        app, log = self._app, self._log
         await self._unstick()
         if count := self._forget():
             log.warning("reaper: %d rows were of sessions that are no more", count)
