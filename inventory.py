@@ -35,6 +35,7 @@ def lab() -> list[tuple[str, dict[str, Any]]]:
     settings = {
         "public_url": f"https://{host['public_host']}:{host['public_port']}",
         "extra_ca_certificates": host["extra_ca_certificates"],
+        "notebook_profile": "slim",
     }
     return [(host["name"], connection | settings)]
 

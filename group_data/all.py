@@ -35,6 +35,7 @@ service_outbound = []  # of "hub", "proxy", "database": which may reach the inte
 
 # --- Sessions ------------------------------------------------------------------------------
 notebook_image = None  # image of sessions; None: the one built here [DOCKER_NOTEBOOK_IMAGE]
+notebook_profile = "full"  # what the one built here holds: "full", seven kernels; "slim", Python
 session_memory_mb = 1024  # memory of a session, its home included
 session_home_mb = 256  # size of a session's home directory (in memory)
 session_cpus = 1.0  # CPUs a session may use

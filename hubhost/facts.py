@@ -313,7 +313,10 @@ true
 
 
 class OurImages(FactBase[list[PresentImage]]):
-    """All tagged images that this project built, and whether a container uses them."""
+    """All tagged images that this project built, and whether a container uses them.
+
+    An image that somebody built on ours has our labels too, but a name of its own.
+    """
 
     default = list
 
@@ -336,7 +339,7 @@ docker image ls --filter label={NAME_LABEL} \\
         for line in output:
             kind, reference, created = line.split(" ", 2) if line.count(" ") > 1 else ("", "", "")
             name, _, tag = reference.removeprefix(PREFIX).rpartition(":")
-            if kind == "image" and tag != "latest":
+            if kind == "image" and reference.startswith(PREFIX) and tag != "latest":
                 images.append(PresentImage(name, reference, created, reference in used))
         return images
 

@@ -94,6 +94,8 @@ class Image:
     folder: Path
     base: str
     epoch: int
+    target: str | None = None
+    """The stage that is built; None: the last."""
 
     @property
     def files(self) -> dict[str, bytes]:
@@ -108,8 +110,9 @@ class Image:
 
     @property
     def reference(self) -> str:
-        """Name and tag: the tag is a hash of the context, the base and the epoch."""
+        """Name and tag: the tag is a hash of the context, the target, the base and the epoch."""
         parts = [self.base.encode(), str(self.epoch).encode()]
+        parts += [self.target.encode()] if self.target else []
         for path, content in self.files.items():
             executable = self.folder.joinpath(path).stat().st_mode & 0o100
             parts += [path.encode(), str(executable).encode(), content]
@@ -152,7 +155,9 @@ class ImageSet:
             base = BaseImage.of(RECIPE, epoch)
         reference = settings.base_image or (base.reference if base else "")
         names = [name for name in BUILT if name != "notebook" or settings.notebook_image is None]
-        return cls(base, tuple(Image(name, IMAGES / name, reference, epoch) for name in names))
+        targets = {"notebook": settings.notebook_profile}
+        built = (Image(name, IMAGES / name, reference, epoch, targets.get(name)) for name in names)
+        return cls(base, tuple(built))
 
     @property
     def all(self) -> tuple[AnyImage, ...]:

@@ -203,12 +203,13 @@ def _context(image: Image, settings: Settings) -> str:
 def _build(image: Image) -> str:
     """Shell: build the image unless it is there, from the context on standard input."""
     latest = f"{image.reference.rpartition(':')[0]}:latest"
+    target = f" --target {image.target}" if image.target else ""
     return (
         LOCKED.format(f"image-{image.name}")
         + f"docker image inspect {image.reference} >/dev/null 2>&1 && exit 0\n"
         "DOCKER_BUILDKIT=1 docker build --progress plain --force-rm"
         f" --build-arg BASE={shlex.quote(image.base)} --label {NAME_LABEL}={image.name}"
-        f" --tag {image.reference} --tag {latest} -"
+        f"{target} --tag {image.reference} --tag {latest} -"
     )
 
 

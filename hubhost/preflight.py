@@ -18,8 +18,8 @@ MINIMUM_MEMORY_MB = 1900
 """What is left of 2 GB: the services need 0.3 GB, a session 0.1 to 1 GB."""
 
 MINIMUM_DISK_MB = 500
-MINIMUM_DISK_TO_BUILD_MB = 6000
-"""Room for the images, their build cache and one older set of them."""
+MINIMUM_DISK_TO_BUILD_MB = {"slim": 6000, "full": 12000}
+"""By `notebook_profile`: room for the images, their build cache and one older set of them."""
 
 OLDEST_ENGINE = (20, 10)
 BUILDX_SINCE = (23, 0)
@@ -183,7 +183,8 @@ def _system(settings: Settings, report: HostReport, controller_clock: int) -> li
                 "give the host more memory",
             )
         )
-    needed = MINIMUM_DISK_TO_BUILD_MB if report.missing else MINIMUM_DISK_MB
+    profile = "slim" if settings.notebook_image else settings.notebook_profile
+    needed = MINIMUM_DISK_TO_BUILD_MB[profile] if report.missing else MINIMUM_DISK_MB
     if report.disk_mb < needed:
         found.append(
             Problem(

@@ -177,6 +177,7 @@ class Settings(BaseModel):
     service_outbound: tuple[Literal["hub", "proxy", "database"], ...]
 
     notebook_image: ImageReference | None
+    notebook_profile: Literal["slim", "full"]
     session_memory_mb: Annotated[int, Field(ge=256)]
     session_home_mb: Annotated[int, Field(ge=16)]
     session_cpus: Annotated[float, Field(gt=0, allow_inf_nan=False)]

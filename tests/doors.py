@@ -52,7 +52,11 @@ SHUT = frozenset({Seen.REFUSED, Seen.SILENT})
 
 @dataclass(frozen=True)
 class Door:
-    """A target. `unasked`: for whom it says nothing of ours, such as itself; `group`: a heading."""
+    """A target. `unasked`: for whom it says nothing of ours, such as itself.
+
+    `docker_drops`: Docker 28 drops packets to it before any rule of ours can refuse them. `group`
+    is a heading.
+    """
 
     name: str
     protocol: str
@@ -60,6 +64,7 @@ class Door:
     port: int
     open_to: tuple[Who, ...]
     unasked: tuple[Who, ...] = ()
+    docker_drops: bool = False
     group: str = ""
 
     @property
@@ -83,9 +88,8 @@ class Probe:
         """
         if self.who in self.door.open_to:
             return frozenset({Seen.OPEN})
-        if self.door.protocol == "tcp" and self.who in ON_THE_NETWORK:
-            return frozenset({Seen.REFUSED})
-        return SHUT
+        refused = self.who in ON_THE_NETWORK and not self.door.docker_drops
+        return frozenset({Seen.REFUSED}) if refused and self.door.protocol == "tcp" else SHUT
 
     @property
     def control(self) -> Probe | None:
@@ -164,7 +168,10 @@ def _groups(at: Addresses) -> dict[str, tuple[Door, ...]]:
             )
             for which, address in (("bridge", at.gateway), ("own", at.host))
         },
-        "Another Docker network": _all_of("its container", at.elsewhere, (host,), docker_decides),
+        "Another Docker network": tuple(
+            replace(door, docker_drops=True)
+            for door in _all_of("its container", at.elsewhere, (host,), docker_decides)
+        ),
         # 4, 13: the internet, by IPv6 too, and the cloud's metadata.
         "The internet": (
             *(

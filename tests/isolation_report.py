@@ -36,7 +36,7 @@ SHORT = {
 
 FACTS = {
     "Debian": ". /etc/os-release; cat /etc/debian_version",
-    "kernel": "uname -r",
+    "kernel": "uname -r | cut -d- -f1",
     "Docker": "docker version --format '{{.Server.Version}}'",
     "iptables": "iptables -V | cut -d ' ' -f 2-",
     "nftables": "nft --version | cut -d ' ' -f 2",

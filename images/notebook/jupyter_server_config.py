@@ -24,6 +24,8 @@ c.LabApp.news_url = None
 c.LabApp.check_for_updates_class = "jupyterlab.NeverCheckForUpdate"
 c.LabApp.extension_manager = "readonly"
 c.FileContentsManager.delete_to_trash = False
+# Language servers: none is installed, and looking for twenty of them takes time at every start.
+c.ServerApp.jpserver_extensions = {"jupyter_lsp": False}
 
 # Tokens stay out of the log: the server prints whole addresses when it answers 5xx.
 _TOKEN = re.compile(r"(token(?:=|%(?:25)*3D))[^&\s\"'%]+", re.IGNORECASE)

@@ -19,9 +19,8 @@ import docker
 import pytest
 import requests
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import sync_playwright
 
-from tests.behaviour.test_browser import FLAGS
+from tests.browser import browser_page
 from tests.deployment import Deployment
 from tests.lab import engine
 from tests.lab.client import Hub, Session
@@ -368,26 +367,15 @@ def test_listed_origins_embed_and_ask_hub_and_session(
 def test_people_read_that_a_session_has_ended(
     hub: Hub, artifacts: Path, locale: str, scheme: Any, words: str
 ) -> None:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
-        try:
-            page = browser.new_page(ignore_https_errors=True, locale=locale, color_scheme=scheme)
-            for path in ("/user/nobody/lab?token=0123", "/hub/login"):
-                answer = page.goto(f"{hub.public_url}{path}")
-                assert answer is not None
-                assert answer.status == (404 if "nobody" in path else 403)
-                assert page.url.endswith(path)
-                assert page.get_by_role("heading", level=1).inner_text() == words
-                found = (
-                    Axe()
-                    .run(
-                        page,
-                        options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]},
-                    )
-                    .response
-                )
-                assert not found["violations"], found["violations"]
-                assert len(found["passes"]) > 5  # it did look
-            page.screenshot(path=artifacts / f"session-ended-{locale}.png")
-        finally:
-            browser.close()
+    with browser_page(locale=locale, color_scheme=scheme) as page:
+        for path in ("/user/nobody/lab?token=0123", "/hub/login"):
+            answer = page.goto(f"{hub.public_url}{path}")
+            assert answer is not None
+            assert answer.status == (404 if "nobody" in path else 403)
+            assert page.url.endswith(path)
+            assert page.get_by_role("heading", level=1).inner_text() == words
+            standard = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}
+            found = Axe().run(page, options=standard).response
+            assert not found["violations"], found["violations"]
+            assert len(found["passes"]) > 5  # it did look
+        page.screenshot(path=artifacts / f"session-ended-{locale}.png")

@@ -79,7 +79,7 @@ def test_a_running_session_survives_an_update_of_the_settings(
 ) -> None:
     kernel = session.start_kernel()
     session.run("x = 41", kernel=kernel)
-    assert "Hub | Run the hub" in deployment.run(session_pids=200).changed
+    assert "Hub | Run the hub" in deployment.run(cull_max_age_seconds=20000).changed
     assert session.run("x + 1", kernel=kernel).value == "42"
 
 
@@ -165,6 +165,7 @@ def test_a_wrong_network_is_made_anew(deployment: Deployment, host: Host, first_
         "Network | Create jupyterhub_network",
         "Database | Run the database",
         "Proxy | Run the proxy",
+        "Docker filter | Run the Docker filter",
         "Hub | Run the hub",
     ]
     assert deployment.run().changed == []

@@ -154,6 +154,16 @@ class Session:
     def stop_kernel(self, kernel: str) -> None:
         self.request("DELETE", f"/api/kernels/{kernel}")
 
+    def socket(self, kernel: str, timeout: float) -> websocket.WebSocket:
+        """The websocket of a kernel's channels; waits *timeout* seconds, then raises."""
+        return websocket.create_connection(
+            f"ws{self.url.removeprefix('http')}/api/kernels/{kernel}/channels",
+            header=[f"Authorization: token {self.token}"],
+            sslopt={"ca_certs": str(self.ca)},
+            http_no_proxy=["*"],
+            timeout=timeout,
+        )
+
     def run(
         self, code: str, *, kernel: str | None = None, name: str = "python3", timeout: float = 60
     ) -> Result:
@@ -176,13 +186,7 @@ class Session:
             "content": {"code": code, "silent": False, "allow_stdin": False, "stop_on_error": True},
         }
         deadline = time.monotonic() + timeout
-        socket = websocket.create_connection(
-            f"ws{self.url.removeprefix('http')}/api/kernels/{kernel}/channels",
-            header=[f"Authorization: token {self.token}"],
-            sslopt={"ca_certs": str(self.ca)},
-            http_no_proxy=["*"],
-            timeout=timeout,
-        )
+        socket = self.socket(kernel, timeout)
         printed = {"stdout": "", "stderr": ""}
         value = error = None
         waiting = {"execute_reply", "idle"}  # they come by two channels, in either order

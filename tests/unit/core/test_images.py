@@ -77,6 +77,22 @@ def test_another_epoch_is_another_tag(image: Image) -> None:
     assert replace(image, epoch=2).reference != image.reference
 
 
+def test_another_target_is_another_tag(image: Image) -> None:
+    assert len({replace(image, target=t).reference for t in (None, "slim", "full")}) == 3
+
+
+def test_the_profile_is_the_notebooks_target_and_no_other_images() -> None:
+    targets = {i.name: i.target for i in ImageSet.of(settings(notebook_profile="slim")).built}
+    assert targets == {
+        "database": None,
+        "proxy": None,
+        "filter": None,
+        "hub": None,
+        "notebook": "slim",
+    }
+    assert settings().notebook_profile == "full"
+
+
 def test_an_edited_file_is_another_tag(image: Image) -> None:
     before = image.reference
     (image.folder / "package" / "module.py").write_text("x = 2\n")

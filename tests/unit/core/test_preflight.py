@@ -176,8 +176,8 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"systemd": False}, "init system: PID 1 is not systemd; take a host that runs systemd"),
     ({"memory_mb": 1899}, "memory: 1899 MB is less than 1900 MB; give the host more memory"),
     (
-        {"disk_mb": 5999, "missing": True},
-        "disk: 5999 MB free for Docker is less than 6000 MB; make room, or `docker system prune`",
+        {"disk_mb": 11999, "missing": True},
+        "disk: 11999 MB free for Docker is less than 12000 MB; make room, or `docker system prune`",
     ),
     (
         {"disk_mb": 499},
@@ -312,6 +312,11 @@ def test_all_problems_are_said_at_once() -> None:
 # --- What is fine ----------------------------------------------------------------------------
 def test_a_rerun_needs_no_room_to_build() -> None:
     assert lines(report(disk_mb=500)) == []
+
+
+@pytest.mark.parametrize("changes", [{"notebook_profile": "slim"}, {"notebook_image": "mine:1"}])
+def test_a_smaller_notebook_image_needs_less_room_to_build(changes: dict[str, Any]) -> None:
+    assert lines(report(disk_mb=6000, missing=True), **changes) == []
 
 
 def test_another_system_may_be_tried() -> None:

@@ -362,6 +362,7 @@ def test_our_images_are_told_with_their_age_and_use() -> None:
         "image integrable-jupyterhub-hub:aaa 2030-01-02 10:00:00 +0000 UTC",
         "image integrable-jupyterhub-hub:latest 2030-01-02 10:00:00 +0000 UTC",
         "image integrable-jupyterhub-notebook:bbb 2030-01-01 10:00:00 +0000 UTC",
+        "image own-notebook:1 2030-01-01 10:00:00 +0000 UTC",  # built on ours, with our labels
     ]
     prefix = "integrable-jupyterhub-"
     assert facts.OurImages().process(output) == [

@@ -446,6 +446,14 @@ printf '%s\\n' "$@" > {tmp_path}/words""",
     assert f"BASE={image.base}" in words
     assert image.reference in words
     assert "integrable-jupyterhub.image=database" in words
+    assert "--target" not in words
+
+
+def test_a_build_of_a_stage_names_it() -> None:
+    notebook = IMAGES.built[-1]
+    given = {facts.MissingImages: [notebook.reference]}
+    (command,) = commands(operations.built_image, given, image=notebook, settings=SETTINGS)
+    assert f" --target full --tag {notebook.reference} " in text(command)
 
 
 def test_a_failed_build_shows_its_last_lines(programs: Programs, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ def test_a_lock_pins_and_hashes_everything_and_names_no_place(lock: object) -> N
     text = ROOT.joinpath(str(lock)).read_text()
     assert not re.search(r"https?://|file:|--find-links|--(extra-)?index-url| @ ", text)
     entries = re.findall(r"^[a-z0-9].*(?:\n    --hash.*)*", text, re.MULTILINE | re.IGNORECASE)
-    assert len(entries) > 10
+    assert entries
     for entry in entries:
         assert re.match(r"[\w.-]+(\[\w+\])?==\S+", entry), entry
         assert "--hash=sha256:" in entry, entry
