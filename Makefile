@@ -63,6 +63,8 @@ chromium:
 	# Playwright's driver needs libatomic, which a minimal Debian lacks.
 	{ command -v chromium && /sbin/ldconfig -p | grep libatomic.so.1; } >/dev/null || \
 		tests/lab/apt-install chromium libatomic1
+	# The contract is replayed with the real PHP curl.
+	php -m 2>/dev/null | grep -qx curl || tests/lab/apt-install php-cli php-curl
 
 # --- Keep it current ------------------------------------------------------------------------
 # The locks hold no index addresses and no hashes of local wheels: nothing of the machine that

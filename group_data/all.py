@@ -43,9 +43,15 @@ session_pids = 256  # processes and threads a session may have
 session_outbound = []  # what sessions reach: "198.51.100.0/24:443", "name=198.51.100.7:80,443"
 max_sessions = 50  # sessions at the same time; count your memory
 session_start_timeout_seconds = 60  # a session that does not serve by then has failed
+max_starts = 8  # sessions that start at the same time; others wait, as long as a start may take
+max_waiting_starts = 100  # starts that may wait; one more is answered with 429
+memory_headroom_mb = 512  # memory of the host that new sessions leave free; else 429
 cull_idle_seconds = 1800  # a session without activity for so long is deleted
 cull_max_age_seconds = 28800  # a session older than this is deleted
 activity_seconds = 60  # how often a session reports its activity
+ended_text_en = None  # what people read where a session has ended; None: our own words
+ended_text_de = None  # the same in German
+ended_link = None  # where that page leads back to, e.g. "https://lms.example.org"
 
 # --- TLS -----------------------------------------------------------------------------------
 tls_key_file = None  # private key, e.g. "files/ssl/hub.key"; None: self-signed [SSL_KEY_FILE]

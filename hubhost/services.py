@@ -205,6 +205,16 @@ def hub_files(settings: Settings) -> tuple[HostFile, ...]:
             "cpus": settings.session_cpus,
             "start_timeout_seconds": settings.session_start_timeout_seconds,
         },
+        "admission": {
+            "starts": settings.max_starts,
+            "waiting": settings.max_waiting_starts,
+            "headroom_mb": settings.memory_headroom_mb,
+        },
+        "ended_page": {
+            "text_en": settings.ended_text_en,
+            "text_de": settings.ended_text_de,
+            "link": settings.ended_link,
+        },
         "cull": {
             "idle_seconds": settings.cull_idle_seconds,
             "max_age_seconds": settings.cull_max_age_seconds,

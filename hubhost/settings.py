@@ -185,9 +185,15 @@ class Settings(BaseModel):
     session_outbound: tuple[Outbound, ...]
     max_sessions: Annotated[int, Field(ge=1, le=10000)]
     session_start_timeout_seconds: Seconds
+    max_starts: Annotated[int, Field(ge=1, le=1000)]
+    max_waiting_starts: Annotated[int, Field(ge=0, le=10000)]
+    memory_headroom_mb: Annotated[int, Field(ge=0)]
     cull_idle_seconds: Seconds
     cull_max_age_seconds: Seconds
     activity_seconds: Seconds
+    ended_text_en: str | None
+    ended_text_de: str | None
+    ended_link: Url | None
 
     tls_key_file: ExistingFile | None
     tls_certificate_file: ExistingFile | None

@@ -1,12 +1,13 @@
 """The single-user server of a session; what the hub decides comes in environment variables."""
 
 import http.cookies
-import json
 import logging
 import os
 import re
+from typing import Any
 
 import tornado.httputil
+import tornado.web
 
 c = get_config()  # noqa: F821
 
@@ -37,15 +38,48 @@ class _Record(logging.LogRecord):
 
 logging.setLogRecordFactory(_Record)
 
-# Embedding: the same origins and cookie attributes as the hub's.
+# Embedding: the same origins, headers and cookies as the hub's.
 _origins = [origin for origin in os.environ.get("ACCESS_CONTROL_ORIGINS", "").split(";") if origin]
+_ancestors = " ".join(["'self'", *_origins]) if _origins else "'none'"
+_headers = {
+    "Content-Security-Policy": f"frame-ancestors {_ancestors}",
+    # A token stands in the address.
+    "Referrer-Policy": "no-referrer",
+}
 if _origins:
-    # Python < 3.14 does not know the attribute.
-    http.cookies.Morsel._reserved.setdefault("partitioned", "Partitioned")
-    http.cookies.Morsel._flags.add("partitioned")
-    _ancestors = " ".join(["'self'", *_origins])
-    c.ServerApp.tornado_settings = {
-        "headers": {"Content-Security-Policy": f"frame-ancestors {_ancestors}"},
-        "xsrf_cookie_kwargs": json.loads(os.environ.get("JUPYTERHUB_COOKIE_OPTIONS", "{}")),
-    }
+    # The server echoes the origin when it is on the list.
+    _headers["Vary"] = "Origin"
     c.ServerApp.allow_origin_pat = "|".join(f"{re.escape(origin)}$" for origin in _origins)
+    c.ServerApp.allow_credentials = True
+c.ServerApp.tornado_settings = {"headers": _headers}
+
+# Every cookie, whoever sets it; Python < 3.14 does not know Partitioned.
+http.cookies.Morsel._reserved.setdefault("partitioned", "Partitioned")
+http.cookies.Morsel._flags.add("partitioned")
+_attributes = {"samesite": "None" if _origins else "Lax", "secure": True}
+if _origins:
+    _attributes["partitioned"] = True
+_max_age = int(os.environ.get("COOKIE_MAX_AGE", "28800"))
+_set_cookie = tornado.web.RequestHandler.set_cookie
+
+
+def _set_our_cookie(self: Any, name: str, *args: Any, **kwargs: Any) -> None:
+    _set_cookie(self, name, *args, **kwargs)
+    cookie = self._new_cookie[name]
+    cookie.update(_attributes)
+    if cookie.value:  # else it is being cleared
+        cookie["max-age"] = min(int(cookie["max-age"] or _max_age), _max_age)
+
+
+tornado.web.RequestHandler.set_cookie = _set_our_cookie
+
+# The server lets any origin ask with a token, and answers each preflight that names Authorization.
+_set_header = tornado.web.RequestHandler.set_header
+
+
+def _set_our_header(self: Any, name: str, value: Any) -> None:
+    if name.lower() != "access-control-allow-origin" or value in _origins:
+        _set_header(self, name, value)
+
+
+tornado.web.RequestHandler.set_header = _set_our_header

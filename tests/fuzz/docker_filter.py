@@ -16,7 +16,7 @@ import json
 import re
 import sys
 
-from docker_filter.decide import FIRST_UID, Create, Refused, Request, Touch, compose, parse
+from docker_filter.decide import FIRST_UID, Create, List, Refused, Request, Touch, compose, parse
 from docker_filter.policy import Policy
 
 from tests.unit.images.samples import FILTER_POLICY
@@ -53,6 +53,9 @@ def check_accepted(method: str, asked: Request) -> str:
             assert {**body_for_docker, "Env": []} == PLAIN
             json.dumps(body_for_docker).encode().decode("utf-8", "strict")
             return "create"
+        case List():
+            assert method == "GET"
+            return "list"
         case Touch():
             assert re.fullmatch(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*", asked.container)
             assert (method, asked.verb) in {

@@ -1,6 +1,6 @@
 """What the hub may ask, and what becomes of it. Pure: bytes in, decisions out.
 
-Nothing that the hub sends is passed on. A request becomes one of four small values or is refused;
+Nothing that the hub sends is passed on. A request becomes one of five small values or is refused;
 a container is composed here, from the policy, with the hub's name, image and environment in it.
 """
 
@@ -44,6 +44,11 @@ class Ping:
 
 
 @dataclass(frozen=True)
+class List:
+    """Which sessions there are? Running or not; there is nothing to choose."""
+
+
+@dataclass(frozen=True)
 class Create:
     """A new session: all that the hub chooses of it."""
 
@@ -63,12 +68,14 @@ class Touch:
     container: str
 
 
-Request = Ping | Create | Touch
+Request = Ping | List | Create | Touch
 
 # A version in front is the client's habit. To Docker the filter speaks the engine's own.
 _CONTAINER = "/containers/(?P<container>[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127})"
 _ROUTES = {
     "ping": ("GET", "/_ping"),
+    # As the hub's library asks; whatever it says, the list is that of all sessions.
+    "list": ("GET", r"/containers/json\?limit=-1&all=1&size=0&trunc_cmd=0"),
     "create": ("POST", r"/containers/create\?name=(?P<name>[a-zA-Z0-9_.-]+)"),
     "inspect": ("GET", f"{_CONTAINER}/json"),
     "start": ("POST", f"{_CONTAINER}/start"),
@@ -97,7 +104,9 @@ def parse(method: str, target: str, body: bytes, policy: Policy) -> Request:
         if found and body:
             raise Refused("a body, where none belongs")
         if found:
-            return Ping() if verb == "ping" else Touch(verb, found["container"])
+            if verb in ("ping", "list"):
+                return Ping() if verb == "ping" else List()
+            return Touch(verb, found["container"])
     raise Refused("no such request is allowed")
 
 
@@ -170,6 +179,15 @@ def room(sessions: Iterable[Mapping[str, Any]], name: str, policy: Policy) -> in
     taken = {session["Labels"].get(UID_LABEL) for session in sessions}
     uids = range(FIRST_UID, FIRST_UID + policy.max_sessions)
     return next(uid for uid in uids if str(uid) not in taken)
+
+
+def told(sessions: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What the hub hears of Docker's list: no addresses, mounts or commands."""
+    return [
+        {"Id": s["Id"], "Names": s["Names"], "Labels": s["Labels"], "State": s["State"]}
+        for s in sessions
+        if s["Labels"].get(ROLE_LABEL) == SESSION
+    ]
 
 
 def is_session(container: Mapping[str, Any]) -> bool:

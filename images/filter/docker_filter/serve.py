@@ -25,6 +25,7 @@ from docker_filter.decide import (
     ROLE_LABEL,
     SESSION,
     Create,
+    List,
     Ping,
     Refused,
     Request,
@@ -33,6 +34,7 @@ from docker_filter.decide import (
     is_session,
     parse,
     room,
+    told,
 )
 from docker_filter.health import SOCKET
 from docker_filter.policy import ConfigError, Policy, load_seccomp
@@ -107,6 +109,9 @@ class Filter:
         match request:
             case Ping():
                 return await self._docker.ask("GET", "/_ping")
+            case List():
+                sessions = told(await self._sessions())
+                return Answer(HTTPStatus.OK, json.dumps(sessions).encode())
             case Create():
                 return await self._create(request)
             case Touch("inspect", container):
@@ -126,11 +131,7 @@ class Filter:
         except TimeoutError:
             raise Refused("Docker is busy making other sessions", 503) from None
         try:
-            ours = quote(json.dumps({"label": [f"{ROLE_LABEL}={SESSION}"]}))
-            sessions = await self._docker.ask("GET", f"/containers/json?all=1&filters={ours}")
-            if sessions.status != HTTPStatus.OK:
-                raise Refused("Docker does not list the sessions", 503)
-            uid = room(sessions.json(), wanted.name, self._policy)
+            uid = room(await self._sessions(), wanted.name, self._policy)
             image = await self._docker.ask("GET", f"/images/{quote(wanted.image)}/json")
             if image.status != HTTPStatus.OK:
                 return image
@@ -139,6 +140,14 @@ class Filter:
             return await self._docker.ask("POST", f"/containers/create?name={wanted.name}", body)
         finally:
             self._creating.release()
+
+    async def _sessions(self) -> list[dict[str, Any]]:
+        """All of them, ended ones included."""
+        ours = quote(json.dumps({"label": [f"{ROLE_LABEL}={SESSION}"]}))
+        sessions = await self._docker.ask("GET", f"/containers/json?all=1&filters={ours}")
+        if sessions.status != HTTPStatus.OK:
+            raise Refused("Docker does not list the sessions", 503)
+        return list(sessions.json())
 
     async def _session(self, container: str) -> tuple[str, Answer]:
         """The id of a session, and what Docker says of it. By its id no renamed one can slip in."""

@@ -3,7 +3,7 @@
 import sys
 from importlib import import_module
 
-COMMANDS = ("hub", "routes", "health")
+COMMANDS = ("hub", "app", "routes", "health")
 
 
 def main(arguments: list[str]) -> int:

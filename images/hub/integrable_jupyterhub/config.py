@@ -66,6 +66,22 @@ class Session(_Model):
     start_timeout_seconds: Positive
 
 
+class Admission(_Model):
+    """How many sessions start at once, and wait to; memory in MiB that has to stay free."""
+
+    starts: Positive
+    waiting: Annotated[int, Field(ge=0)]
+    headroom_mb: Annotated[int, Field(ge=0)]
+
+
+class EndedPage(_Model):
+    """What people see instead of a session that has ended; None: our own words, no link."""
+
+    text_en: str | None = None
+    text_de: str | None = None
+    link: Annotated[str, Field(pattern=r"^https?://")] | None = None
+
+
 class Cull(_Model):
     idle_seconds: Positive
     max_age_seconds: Positive
@@ -87,6 +103,8 @@ class HubConfig(_Model):
     access_control_origins: tuple[Origin, ...] = ()
     debug: bool = False
     session: Session
+    admission: Admission
+    ended_page: EndedPage = EndedPage()
     cull: Cull
     activity_seconds: Positive
 

@@ -3,7 +3,6 @@
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from jupyterhub.slugs import safe_slug
 from traitlets.config import Config
@@ -38,7 +37,7 @@ def configure(c: Config, config: HubConfig, secrets: Secrets) -> None:
     """Fill `c`, the object that JupyterHub hands to jupyterhub_config.py."""
     _hub(c, config, secrets)
     _access(c, config, secrets)
-    _embedding(c, config)
+    _answers(c, config)
     _sessions(c, config)
 
 
@@ -102,16 +101,13 @@ def _culler(config: HubConfig) -> list[str]:
     ]
 
 
-def _embedding(c: Config, config: HubConfig) -> None:
-    """Let the listed origins show the hub and its sessions in a frame, cookies included."""
-    # POST .../server must answer only when the session serves, not with 202 after 10 s.
-    settings: dict[str, Any] = {"slow_spawn_timeout": 2 * config.session.start_timeout_seconds}
-    if config.access_control_origins:
-        ancestors = " ".join(["'self'", *config.access_control_origins])
-        settings["headers"] = {"Content-Security-Policy": f"frame-ancestors {ancestors}"}
-        # JupyterHub hands these on to the session (JUPYTERHUB_COOKIE_OPTIONS).
-        settings["cookie_options"] = {"SameSite": "None", "Secure": True, "Partitioned": True}
-    c.JupyterHub.tornado_settings = settings
+def _answers(c: Config, config: HubConfig) -> None:
+    c.JupyterHub.tornado_settings = {
+        # POST .../server must answer only when the session serves, not with 202 after 10 s:
+        # it waits its turn, starts, and is asked, each for as long as a start may take.
+        "slow_spawn_timeout": 4 * config.session.start_timeout_seconds,
+        "ended_page": config.ended_page,
+    }
 
 
 def _label(name: str, room: int) -> str:
@@ -123,7 +119,8 @@ def _sessions(c: Config, config: HubConfig) -> None:
     session = config.session
     c.JupyterHub.spawner_class = "integrable_jupyterhub.spawner.SessionSpawner"
     c.JupyterHub.last_activity_interval = config.activity_seconds
-    c.Spawner.start_timeout = session.start_timeout_seconds
+    # In the queue, and starting; the spawner limits each.
+    c.Spawner.start_timeout = 2 * session.start_timeout_seconds + 10
     c.Spawner.http_timeout = session.start_timeout_seconds
     # These only tell the session, which shows them; the Docker filter sets them.
     c.Spawner.mem_limit = f"{session.memory_mb}M"
@@ -132,6 +129,7 @@ def _sessions(c: Config, config: HubConfig) -> None:
         "JUPYTERHUB_ALLOW_TOKEN_IN_URL": "1",
         "JUPYTERHUB_ACTIVITY_INTERVAL": str(config.activity_seconds),
         "ACCESS_CONTROL_ORIGINS": ";".join(config.access_control_origins),
+        "COOKIE_MAX_AGE": str(config.cull.max_age_seconds),
     }
 
     # The filter speaks the engine's own version to Docker: there is nothing to ask it for.

@@ -8,8 +8,6 @@ from sqlalchemy import create_engine
 from integrable_jupyterhub import database
 from integrable_jupyterhub.config import ConfigError, HubConfig, Secrets
 
-JUPYTERHUB_CONFIG = "/opt/hub/jupyterhub_config.py"
-
 
 def _say(line: str) -> None:
     print(f"hub: {line}", file=sys.stderr, flush=True)
@@ -34,4 +32,4 @@ def main() -> int:
     except ConfigError as error:
         _say(str(error))
         return 1
-    return os.execv(sys.executable, [sys.executable, "-m", "jupyterhub", "-f", JUPYTERHUB_CONFIG])
+    return os.execv(sys.executable, [sys.executable, "-m", "integrable_jupyterhub", "app"])

@@ -10,12 +10,16 @@ from docker.errors import APIError, ImageNotFound
 from dockerspawner import DockerSpawner
 from jupyterhub.spawner import SpawnException
 
+from integrable_jupyterhub.admission import Admission, Full
+
 # How often to knock at a port that is about to open, and at Docker's door meanwhile.
 KNOCK_SECONDS = 0.02
 LOOK_SECONDS = 1.0
 # How long, and how often, to try while the Docker filter or Docker itself is away.
 PATIENCE_SECONDS = 60.0
 AGAIN_SECONDS = 0.2
+# When a client that was sent away may come again.
+RETRY_SECONDS = 10
 
 
 class SessionSpawner(DockerSpawner):  # type: ignore[misc]
@@ -28,7 +32,24 @@ class SessionSpawner(DockerSpawner):  # type: ignore[misc]
     # dockerspawner has one thread for all: a container slow to stop would hold up every start.
     _executor = ThreadPoolExecutor(16, thread_name_prefix="docker")
 
+    admission = Admission(at_once=8, waiting=0, seconds=60, headroom_mb=0)
+
     async def start(self) -> tuple[str, int]:
+        """Wait for its turn; what an attempt that fails, or is called off, has made is removed."""
+        try:
+            async with self.admission.turn(), asyncio.timeout(self.admission.seconds):
+                try:
+                    return await self.start_now()
+                except BaseException:
+                    await self.remove_remains()
+                    raise
+        except Full as full:
+            raise _failure("capacity", str(full), 429) from None
+        except TimeoutError:
+            text = f"it did not serve within {self.admission.seconds:g} s"
+            raise _failure("timeout", text) from None
+
+    async def start_now(self) -> tuple[str, int]:
         """Choose a container, give it its environment, wait until it serves."""
         try:
             await self.choose_container()
@@ -64,6 +85,15 @@ class SessionSpawner(DockerSpawner):  # type: ignore[misc]
             "Env": [f"{name}={value}" for name, value in self.get_env().items()],
         }
         return await self.docker("create_container_from_config", wanted, self.container_name)
+
+    async def docker(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        """A call that has begun is seen to its end: what it makes would stay, and nobody know."""
+        call = asyncio.wrap_future(self.executor.submit(self._docker, method, *args, **kwargs))
+        try:
+            return await asyncio.shield(call)
+        except asyncio.CancelledError:
+            await asyncio.gather(call, return_exceptions=True)
+            raise
 
     def _docker(self, method: str, *args: Any, **kwargs: Any) -> Any:
         """Call Docker, in a thread; while nobody answers, wait and ask again.
@@ -106,6 +136,17 @@ class SessionSpawner(DockerSpawner):  # type: ignore[misc]
         self.object_id = ""
         self.clear_state()
 
+    async def remove_remains(self) -> None:
+        """Nobody waits for this: what Docker does not remove now, the reaper will."""
+        try:
+            await asyncio.shield(self.remove_object())
+        except (APIError, requests.RequestException) as error:
+            self.log.warning("the container %s may be left: %s", self.container_name, error)
+
+    async def delete_forever(self) -> None:
+        """When the user is deleted: whatever the hub believes of its server."""
+        await self.remove_remains()
+
     async def remove_object(self) -> None:
         """By name, which is known even when a hub was killed before it could note the id."""
         try:
@@ -117,7 +158,10 @@ class SessionSpawner(DockerSpawner):  # type: ignore[misc]
 
 def _failure(reason: str, text: str, status: int = 500) -> SpawnException:
     """One line for the log and for the client; `reason` is the label in the metrics."""
-    return SpawnException(f"the session cannot start: {text}", reason=reason, status_code=status)
+    failure = SpawnException(f"the session cannot start: {text}", reason=reason, status_code=status)
+    if status == 429:
+        failure.headers = {"Retry-After": str(RETRY_SECONDS)}
+    return failure
 
 
 async def _open(ip: str, port: int) -> bool:

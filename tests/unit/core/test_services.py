@@ -263,6 +263,8 @@ def test_the_hub_is_told_what_the_settings_say() -> None:
             "cpus": 0.5,
             "start_timeout_seconds": 60,
         },
+        "admission": {"starts": 8, "waiting": 100, "headroom_mb": 512},
+        "ended_page": {"link": None, "text_de": None, "text_en": None},
         "cull": {"idle_seconds": 1800, "max_age_seconds": 28800, "every_seconds": 60},
         "activity_seconds": 60,
     }

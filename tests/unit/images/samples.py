@@ -23,6 +23,7 @@ CONFIG: dict[str, Any] = {
         "cpus": 1.5,
         "start_timeout_seconds": 60,
     },
+    "admission": {"starts": 8, "waiting": 100, "headroom_mb": 512},
     "cull": {"idle_seconds": 1800, "max_age_seconds": 28800, "every_seconds": 60},
     "activity_seconds": 60,
 }

@@ -14,6 +14,7 @@ from docker_filter.decide import (
     ROLE_LABEL,
     UID_LABEL,
     Create,
+    List,
     Ping,
     Refused,
     Request,
@@ -52,6 +53,7 @@ def create(body: Any, target: str = CREATE) -> Request:
         ("POST", f"/v1.45/containers/{ID}/start", Touch("start", ID)),
         # As docker-py sends it.
         ("DELETE", f"/v1.41/containers/{ID}?v=True&link=False&force=True", Touch("remove", ID)),
+        ("GET", "/v1.41/containers/json?limit=-1&all=1&size=0&trunc_cmd=0", List()),
     ],
 )
 def test_what_the_hub_needs_is_understood(method: str, target: str, asked: Request) -> None:

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from aiohttp import ClientSession, UnixConnector, web
@@ -27,6 +28,7 @@ NAME = "jupyterhub-session-a"
 IMAGE = FILTER_POLICY["images"][0]
 BODY = {"Image": IMAGE, "Env": ["TOKEN=s3cret"]}
 CREATE = f"/v1.41/containers/create?name={NAME}"
+LIST = "/v1.41/containers/json?limit=-1&all=1&size=0&trunc_cmd=0"
 SESSION_ID, SERVICE_ID = "5e" * 32, "a0" * 32
 
 
@@ -156,6 +158,22 @@ async def test_an_inspected_session_is_told_of_with_one_look(tmp_path: Path) -> 
         status, told = await both.ask("GET", f"/v1.41/containers/{NAME}/json")
         assert (status, told["Id"]) == (200, SESSION_ID)
         assert both.asked == [("GET", f"/containers/{NAME}/json")]
+
+
+@in_loop
+async def test_the_hub_hears_of_sessions_only_and_little_of_them(tmp_path: Path) -> None:
+    mine: dict[str, Any] = {"Id": SESSION_ID, "Names": [f"/{NAME}"], "State": "running"}
+    mine |= {"Labels": {ROLE_LABEL: "session", UID_LABEL: "1900000000"}}
+    async with filtered(tmp_path) as both:
+        both.docker.sessions = [
+            {**mine, "Mounts": ["m"], "Command": "c", "NetworkSettings": {}},
+            {**mine, "Id": SERVICE_ID, "Labels": {ROLE_LABEL: "service"}},
+        ]
+        assert await both.ask("GET", LIST) == (200, [mine])
+        ((method, path),) = both.asked
+    assert method == "GET"
+    assert path.startswith("/containers/json?all=1&filters=")
+    assert unquote(path).endswith('{"label": ["integrable-jupyterhub.role=session"]}')
 
 
 @pytest.mark.parametrize("by", ["jupyterhub_db", SERVICE_ID])

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from integrable_jupyterhub.auth import NoSession, TokenOnly
+from integrable_jupyterhub.auth import TokenOnly
 from integrable_jupyterhub.config import HubConfig, Secrets
 from integrable_jupyterhub.configure import USER_SCOPES, configure
 from integrable_jupyterhub.spawner import SessionSpawner
@@ -16,7 +16,7 @@ from jupyterhub.scopes import expand_scopes
 from sqlalchemy import make_url
 from traitlets.config import Config
 
-from tests.unit.images.samples import CONFIG, in_loop, write_secrets
+from tests.unit.images.samples import CONFIG, write_secrets
 
 
 @pytest.fixture
@@ -128,8 +128,10 @@ def test_the_hub_says_nothing_of_how_a_session_is_confined(secrets: Secrets) -> 
 
 
 def test_a_start_is_answered_when_the_session_serves(secrets: Secrets) -> None:
-    """Not with 202 after 10 s (findings of the contract)."""
-    assert configured(secrets).JupyterHub.tornado_settings["slow_spawn_timeout"] > 60
+    """Not with 202 after 10 s, however long it waits and starts."""
+    c = configured(secrets)
+    longest = c.Spawner.start_timeout + c.Spawner.http_timeout
+    assert c.JupyterHub.tornado_settings["slow_spawn_timeout"] > longest
 
 
 @pytest.mark.parametrize(
@@ -150,47 +152,8 @@ def test_different_users_get_different_names(secrets: Secrets) -> None:
     assert len({escape(name) for name in names}) == len(names)
 
 
-def test_without_origins_nobody_may_embed(secrets: Secrets) -> None:
-    settings = configured(secrets).JupyterHub.tornado_settings
-    assert "headers" not in settings
-    assert "cookie_options" not in settings
-
-
-def test_listed_origins_may_embed(secrets: Secrets) -> None:
+def test_a_session_is_told_who_may_embed_it_and_how_long_its_cookies_live(secrets: Secrets) -> None:
     origins = ["https://lms.example", "https://portal.example:8443"]
-    c = configured(secrets, access_control_origins=origins)
-    settings = c.JupyterHub.tornado_settings
-    assert settings["headers"]["Content-Security-Policy"] == (
-        "frame-ancestors 'self' https://lms.example https://portal.example:8443"
-    )
-    assert settings["cookie_options"] == {"SameSite": "None", "Secure": True, "Partitioned": True}
-    assert c.Spawner.environment["ACCESS_CONTROL_ORIGINS"] == ";".join(origins)
-
-
-@in_loop
-async def test_the_login_page_explains_and_says_403() -> None:
-    """200 would look like a live session to a client that follows redirects."""
-    shown: dict[str, Any] = {}
-
-    class Handler(NoSession):
-        def __init__(self) -> None:
-            pass
-
-        def set_status(self, status_code: int, reason: str | None = None) -> None:
-            shown["status"] = status_code
-
-        async def render_template(self, name: str, **_: Any) -> str:
-            shown["template"] = name
-            return "page"
-
-        def finish(self, chunk: Any = None) -> Any:
-            shown["text"] = chunk
-
-    await Handler().get()
-    assert shown == {"status": 403, "template": "no_session.html", "text": "page"}
-
-
-def test_the_login_page_is_ours(secrets: Secrets) -> None:
-    assert TokenOnly().get_handlers(None) == [("/login", NoSession)]
-    (folder,) = configured(secrets).JupyterHub.template_paths
-    assert "This session has ended" in (Path(folder) / "no_session.html").read_text()
+    environment = configured(secrets, access_control_origins=origins).Spawner.environment
+    assert environment["ACCESS_CONTROL_ORIGINS"] == ";".join(origins)
+    assert environment["COOKIE_MAX_AGE"] == "28800"

@@ -1,6 +1,7 @@
 """Starting and ending a session, with a Docker that is not there."""
 
 import asyncio
+import threading
 import time
 from types import SimpleNamespace
 from typing import Any
@@ -8,9 +9,10 @@ from typing import Any
 import pytest
 import requests
 from docker.errors import APIError, ImageNotFound, NotFound
-from docker_filter.decide import Create, Touch, parse
+from docker_filter.decide import Create, List, Touch, parse
 from docker_filter.policy import Policy
 from integrable_jupyterhub import spawner as hub_spawner
+from integrable_jupyterhub.admission import Admission
 from integrable_jupyterhub.spawner import SessionSpawner
 from jupyterhub.spawner import SpawnException
 from requests import PreparedRequest, Response
@@ -142,6 +144,68 @@ async def test_too_many_sessions_are_429(spawner: SessionSpawner) -> None:
     with pytest.raises(SpawnException, match="as many as allowed") as caught:
         await spawner.start()
     assert caught.value.status_code == 429
+    assert int(caught.value.headers["Retry-After"]) > 0
+
+
+@in_loop
+async def test_no_turn_is_429_too(spawner: SessionSpawner) -> None:
+    docker = use(spawner, FakeDocker())
+    spawner.__class__.admission = Admission(1, 0, 5, headroom_mb=10**9)
+    with pytest.raises(SpawnException, match="not enough memory") as caught:
+        await spawner.start()
+    assert (caught.value.status_code, docker.calls) == (429, [])
+    assert int(caught.value.headers["Retry-After"]) > 0
+
+
+@in_loop
+async def test_what_a_failed_start_made_is_removed(spawner: SessionSpawner) -> None:
+    docker = use(spawner, FakeDocker(start=refusal(APIError, 500, "no address is free")))
+    with pytest.raises(SpawnException, match="no address is free"):
+        await spawner.start()
+    assert [name for name, _ in docker.calls] == ["create", "start", "remove"]
+
+
+@in_loop
+async def test_a_session_that_does_not_serve_in_time_is_removed(spawner: SessionSpawner) -> None:
+    docker = use(spawner, FakeDocker(port=1))
+    spawner.__class__.admission = Admission(1, 0, seconds=0.1, headroom_mb=0)
+    with pytest.raises(SpawnException, match=r"did not serve within 0\.1 s"):
+        await spawner.start()
+    assert docker.calls[-1][0] == "remove"
+
+
+@in_loop
+async def test_a_start_called_off_while_docker_creates_leaves_nothing(
+    spawner: SessionSpawner,
+) -> None:
+    """The thread that calls Docker can't be called off: its container would stay."""
+    docker, creating, go = use(spawner, FakeDocker()), threading.Event(), threading.Event()
+    plain = docker.create_container_from_config
+
+    def slowly(config: dict[str, Any], name: str) -> dict[str, Any]:
+        creating.set()
+        go.wait(5)
+        return plain(config, name)
+
+    docker.create_container_from_config = slowly  # type: ignore[method-assign]
+    start = asyncio.ensure_future(spawner.start())
+    await asyncio.to_thread(creating.wait, 5)
+    start.cancel()
+    await asyncio.sleep(0.05)
+    assert not start.done()
+    go.set()
+    with pytest.raises(asyncio.CancelledError):
+        await start
+    assert [name for name, _ in docker.calls] == ["create", "remove"]
+
+
+@in_loop
+async def test_a_deleted_user_leaves_no_container_whatever_the_hub_believes(
+    spawner: SessionSpawner,
+) -> None:
+    docker = use(spawner, FakeDocker(remove=refusal(APIError, 500, "device busy")))
+    await spawner.delete_forever()  # the user goes all the same; the reaper will try again
+    assert docker.calls == [("remove", ("session-ann", {"v": True, "force": True}))]
 
 
 AWAY = [
@@ -198,11 +262,13 @@ async def test_the_docker_filter_takes_all_that_it_sends(
     await spawner.start_object()
     await spawner.poll()
     await spawner.stop()
+    spawner.client.containers(all=True)  # as the reaper asks
     assert taken == [
         Create("session-ann", "notebook:1", ("A=b", "TEXT=two\nlines")),
         Touch("start", "5e5510"),
         Touch("inspect", "session-ann"),
         Touch("remove", "session-ann"),
+        List(),
     ]
 
 

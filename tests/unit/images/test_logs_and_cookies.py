@@ -6,11 +6,13 @@ import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import tornado.httputil
 from integrable_jupyterhub import cookies, redact
+from tornado.web import Application, RequestHandler
 from traitlets.config import Config
 
 SERVER_CONFIG = Path(__file__).parents[3] / "images" / "notebook" / "jupyter_server_config.py"
@@ -32,6 +34,8 @@ def restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(morsel, "_reserved", {**morsel._reserved})
     monkeypatch.setattr(morsel, "_flags", {*morsel._flags} - {"partitioned"})
     morsel._reserved.pop("partitioned", None)
+    for name in ("set_cookie", "set_header"):
+        monkeypatch.setattr(RequestHandler, name, getattr(RequestHandler, name))
     yield
     logging.setLogRecordFactory(factory)
     tornado.httputil.set_parse_body_config(tornado.httputil.ParseBodyConfig())
@@ -66,7 +70,7 @@ def test_partitioned_cookies_can_be_set() -> None:
 
 def server_config(monkeypatch: pytest.MonkeyPatch, **env: str) -> Config:
     c = Config()
-    for name in ("ACCESS_CONTROL_ORIGINS", "JUPYTERHUB_COOKIE_OPTIONS"):
+    for name in ("ACCESS_CONTROL_ORIGINS", "COOKIE_MAX_AGE"):
         monkeypatch.delenv(name, raising=False)
     for name, value in env.items():
         monkeypatch.setenv(name, value)
@@ -104,24 +108,79 @@ def test_a_session_asks_nobody_for_news(monkeypatch: pytest.MonkeyPatch) -> None
     assert page["disabledExtensions"]["@jupyterlab/apputils-extension:announcements"] is True
 
 
-def test_a_session_is_not_embedded_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "tornado_settings" not in server_config(monkeypatch).ServerApp
+def test_nobody_embeds_a_session_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = server_config(monkeypatch).ServerApp
+    assert server.tornado_settings["headers"] == {
+        "Content-Security-Policy": "frame-ancestors 'none'",
+        "Referrer-Policy": "no-referrer",
+    }
+    assert not {"allow_origin_pat", "allow_credentials"} & set(server)
 
 
 def test_a_session_is_embedded_by_the_listed_origins(monkeypatch: pytest.MonkeyPatch) -> None:
-    options = {"SameSite": "None", "Secure": True, "Partitioned": True}
     c = server_config(
-        monkeypatch,
-        ACCESS_CONTROL_ORIGINS="https://lms.example;https://portal.example:8443",
-        JUPYTERHUB_COOKIE_OPTIONS=json.dumps(options),
+        monkeypatch, ACCESS_CONTROL_ORIGINS="https://lms.example;https://portal.example:8443"
     )
-    settings = c.ServerApp.tornado_settings
-    assert settings["headers"]["Content-Security-Policy"] == (
+    headers = c.ServerApp.tornado_settings["headers"]
+    assert headers["Content-Security-Policy"] == (
         "frame-ancestors 'self' https://lms.example https://portal.example:8443"
     )
-    assert settings["xsrf_cookie_kwargs"] == options
+    assert headers["Vary"] == "Origin"
+    assert c.ServerApp.allow_credentials is True
     allowed = re.compile(c.ServerApp.allow_origin_pat)
     assert allowed.match("https://lms.example")
     assert allowed.match("https://portal.example:8443")
     assert not allowed.match("https://lms.example.evil.example")
     assert not allowed.match("https://lmsxexample")
+
+
+def some_handler() -> RequestHandler:
+    connection: Any = SimpleNamespace(set_close_callback=bool)
+    line = tornado.httputil.RequestStartLine("GET", "/", "HTTP/1.1")
+    headers = tornado.httputil.HTTPHeaders({"Host": "hub.example"})
+    request = tornado.httputil.HTTPServerRequest(
+        start_line=line, headers=headers, connection=connection
+    )
+    return RequestHandler(Application(cookie_secret="s"), request)
+
+
+@pytest.mark.parametrize("listed", [[], ["https://lms.example", "https://portal.example"]])
+def test_a_session_allows_no_origin_that_is_not_listed(
+    monkeypatch: pytest.MonkeyPatch, listed: list[str]
+) -> None:
+    """jupyter_server would let anybody ask who names Authorization."""
+    server_config(monkeypatch, ACCESS_CONTROL_ORIGINS=";".join(listed))
+    for origin in ("https://lms.example", "https://evil.example", "*"):
+        handler = some_handler()
+        handler.set_header("Access-Control-Allow-Origin", origin)
+        handler.set_header("Vary", "Origin")
+        allowed = handler._headers.get("Access-Control-Allow-Origin")
+        assert allowed == (origin if origin in listed else None)
+        assert handler._headers["Vary"] == "Origin"
+
+
+def hub_cookies(origins: tuple[str, ...]) -> None:
+    cookies.allow_partitioned()
+    cookies.install(origins, 28800)
+
+
+@pytest.mark.parametrize("whose", ["hub", "session"])
+@pytest.mark.parametrize("origins", [(), ("https://lms.example",)])
+def test_every_cookie_has_the_attributes_and_a_short_life(
+    monkeypatch: pytest.MonkeyPatch, whose: str, origins: tuple[str, ...]
+) -> None:
+    if whose == "hub":
+        hub_cookies(origins)
+    else:
+        server_config(monkeypatch, ACCESS_CONTROL_ORIGINS=";".join(origins), COOKIE_MAX_AGE="28800")
+    handler = some_handler()
+    handler.set_signed_cookie("login", "x", path="/user/u/")
+    handler.set_cookie("_xsrf", "y", max_age=3600)
+    handler.clear_cookie("old")
+    sent = {name: {**cookie} for name, cookie in handler._new_cookie.items()}
+    assert sent.keys() == {"login", "_xsrf", "old"}
+    for cookie in sent.values():
+        assert cookie["secure"]
+        assert cookie["samesite"] == ("None" if origins else "Lax")
+        assert bool(cookie["partitioned"]) is bool(origins)
+    assert [sent[name]["max-age"] for name in ("login", "_xsrf", "old")] == [28800, 3600, ""]
