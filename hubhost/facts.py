@@ -12,7 +12,7 @@ from typing_extensions import override
 from hubhost.hostfile import FileState
 from hubhost.images import NAME_LABEL, PREFIX, PresentImage
 from hubhost.isolation import JUMPS, JUMPS6
-from hubhost.paths import DAEMON_JSON, FIREWALL, GUARD_DIGEST, SECRETS
+from hubhost.paths import DAEMON_JSON, FIREWALL, FIREWALL_UNIT, GUARD_DIGEST, SECRETS
 from hubhost.preflight import HostReport
 from hubhost.service import DIGEST_LABEL, ROLE_LABEL, ContainerState, Service
 
@@ -276,9 +276,9 @@ for chain in {_quoted(chains)}; do
 done
 [ "$({GUARD_STATE})" = "$(cat {GUARD_DIGEST} 2>/dev/null)" ] && echo "guard loaded"
 echo "frames $(cat /proc/sys/net/bridge/bridge-nf-call-iptables 2>/dev/null)"
-{first}echo "unit $(systemctl is-enabled integrable-jupyterhub-firewall 2>/dev/null)"
-echo "unit $(systemctl is-active integrable-jupyterhub-firewall 2>/dev/null)"
-for unit in integrable-jupyterhub-firewall docker; do
+{first}echo "unit $(systemctl is-enabled {FIREWALL_UNIT} 2>/dev/null)"
+echo "unit $(systemctl is-active {FIREWALL_UNIT} 2>/dev/null)"
+for unit in {FIREWALL_UNIT} docker; do
   echo "reload $(systemctl show -P NeedDaemonReload $unit 2>/dev/null)"
 done
 true

@@ -27,7 +27,7 @@ from hubhost.images import (
 )
 from hubhost.isolation import JUMPS, JUMPS6, Policy, chains, chains6, listing
 from hubhost.network import Network, rebuild
-from hubhost.paths import DAEMON_JSON, DOCKER_SOCKET, SECRETS, STATE
+from hubhost.paths import DAEMON_JSON, DOCKER_SOCKET, FIREWALL_UNIT, SECRETS, STATE
 from hubhost.secrets import Secret, secrets_script
 from hubhost.service import Action, Service, plan
 from hubhost.settings import Settings
@@ -130,7 +130,7 @@ def firewall(policy: Policy) -> Commands:
         "guard": ["loaded"],
         "frames": ["1"],
     }
-    unit = "integrable-jupyterhub-firewall"
+    unit = FIREWALL_UNIT.removesuffix(".service")
     why = f"journalctl -q -o cat -n 5 -u {unit} >&2; echo '{RULES_DO_NOT_LOAD}' >&2; exit 1"
     if state.get("unit") != ["enabled", "active"] or "yes" in state.get("reload", ()):
         yield script(

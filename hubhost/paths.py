@@ -7,6 +7,7 @@ SECRETS = ETC / "secrets"
 TLS = ETC / "tls"
 FIREWALL = ETC / "firewall"
 SESSION = ETC / "session"
+FIREWALL_UNIT = "integrable-jupyterhub-firewall.service"
 GUARD_DIGEST = PurePosixPath("/run/integrable-jupyterhub-guard")
 STATE = PurePosixPath("/var/lib/integrable-jupyterhub")
 DOCKER_SOCKET = PurePosixPath("/var/run/docker.sock")

@@ -6,12 +6,11 @@ from hubhost import operations
 from hubhost.facts import GUARD_STATE
 from hubhost.hostfile import HostFile
 from hubhost.isolation import JUMPS, JUMPS6, Policy, bridge_guard, chains, chains6, guard, restore
-from hubhost.paths import FIREWALL, GUARD_DIGEST
+from hubhost.paths import FIREWALL, FIREWALL_UNIT, GUARD_DIGEST
 from hubhost.settings import Settings
 from hubhost.templates import render
 from roles import deploy
 
-UNIT = "integrable-jupyterhub-firewall.service"
 UNITS = PurePosixPath("/etc/systemd/system")
 MODULE = PurePosixPath("/etc/modules-load.d/integrable-jupyterhub.conf")
 SYSCTL = PurePosixPath("/etc/sysctl.d/90-integrable-jupyterhub.conf")
@@ -39,7 +38,7 @@ def firewall(settings: Settings) -> None:
             HostFile(FIREWALL / "apply.sh", apply, 0o755),
             HostFile(MODULE, "br_netfilter\n"),
             HostFile(SYSCTL, "net.bridge.bridge-nf-call-iptables = 1\n"),
-            HostFile(UNITS / UNIT, render(f"firewall/{UNIT}", firewall=FIREWALL)),
+            HostFile(UNITS / FIREWALL_UNIT, render(f"firewall/{FIREWALL_UNIT}", firewall=FIREWALL)),
             HostFile(
                 UNITS / "docker.service.d" / "integrable-jupyterhub.conf",
                 render("firewall/docker.conf", firewall=FIREWALL),
