@@ -88,8 +88,9 @@ lock: venv ## Refresh all locks to current versions: the controller's and the im
 		echo "Locking $$list.in"; (cd $$(dirname $$list) && \
 			$(UV_IMAGE) --output-file $$(basename $$list).txt $$(basename $$list).in); done
 	command -v npm >/dev/null || tests/lab/apt-install npm
-	echo "Locking images/proxy/package.json"; cd images/proxy && npm install --package-lock-only \
-		--ignore-scripts --omit-lockfile-registry-resolved --no-audit --no-fund --no-update-notifier
+	set -e; for list in images/proxy images/notebook/extension; do \
+		echo "Locking $$list/package.json"; (cd $$list && npm install --package-lock-only \
+			--ignore-scripts --omit-lockfile-registry-resolved --no-audit --no-fund --no-update-notifier); done
 
 image-report: venv ## What the notebook image weighs, and how quickly its kernels start (needs the base image)
 	$(PYTHON) -m tests.kernels.report $(IMAGES)

@@ -21,6 +21,7 @@ PREFIX = "integrable-jupyterhub-"
 NAME_LABEL = "integrable-jupyterhub.image"
 BUILT = ("database", "proxy", "filter", "hub", "notebook")
 """Images built from a Dockerfile, in this order, all on the base image."""
+LEFTOVERS = {"__pycache__", "node_modules"}
 
 
 class AnyImage(Protocol):
@@ -103,7 +104,7 @@ class Image:
         found = {}
         for path in sorted(self.folder.rglob("*")):
             relative = path.relative_to(self.folder)
-            leftover = any(part.startswith(".") or part == "__pycache__" for part in relative.parts)
+            leftover = any(part.startswith(".") or part in LEFTOVERS for part in relative.parts)
             if path.is_file() and not leftover and path.suffix not in {".md", ".in", ".pyc"}:
                 found[relative.as_posix()] = path.read_bytes()
         return found

@@ -38,6 +38,12 @@ class _Record(logging.LogRecord):
 
 logging.setLogRecordFactory(_Record)
 
+
+
+def _seconds(variable: str) -> int | None:
+    return int(os.environ[variable]) if os.environ.get(variable) else None
+
+
 # Embedding: the same origins, headers and cookies as the hub's.
 _origins = [origin for origin in os.environ.get("ACCESS_CONTROL_ORIGINS", "").split(";") if origin]
 _ancestors = " ".join(["'self'", *_origins]) if _origins else "'none'"
@@ -51,7 +57,16 @@ if _origins:
     _headers["Vary"] = "Origin"
     c.ServerApp.allow_origin_pat = "|".join(f"{re.escape(origin)}$" for origin in _origins)
     c.ServerApp.allow_credentials = True
-c.ServerApp.tornado_settings = {"headers": _headers}
+# What the pages have to know; extension/src/settings.ts reads it.
+_pages = {
+    "origins": _origins,
+    "idleSeconds": _seconds("CULL_IDLE_SECONDS"),
+    "maxAgeSeconds": _seconds("CULL_MAX_AGE_SECONDS"),
+}
+c.ServerApp.tornado_settings = {
+    "headers": _headers,
+    "page_config_data": {"integrableJupyterHub": _pages},
+}
 
 # Every cookie, whoever sets it; Python < 3.14 does not know Partitioned.
 http.cookies.Morsel._reserved.setdefault("partitioned", "Partitioned")

@@ -130,6 +130,8 @@ def _sessions(c: Config, config: HubConfig) -> None:
         "JUPYTERHUB_ACTIVITY_INTERVAL": str(config.activity_seconds),
         "ACCESS_CONTROL_ORIGINS": ";".join(config.access_control_origins),
         "COOKIE_MAX_AGE": str(config.cull.max_age_seconds),
+        "CULL_IDLE_SECONDS": str(config.cull.idle_seconds),
+        "CULL_MAX_AGE_SECONDS": str(config.cull.max_age_seconds),
     }
 
     # The filter speaks the engine's own version to Docker: there is nothing to ask it for.

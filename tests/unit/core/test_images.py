@@ -132,11 +132,17 @@ def test_other_permissions_are_not(image: Image) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["README.md", "requirements.in", "package/__pycache__/module.cpython-313.pyc"]
+    "path",
+    [
+        "README.md",
+        "requirements.in",
+        "package/__pycache__/module.cpython-313.pyc",
+        "node_modules/package/index.js",
+    ],
 )
 def test_a_file_for_people_or_a_compiled_one_rebuilds_nothing(image: Image, path: str) -> None:
     before = image.reference
-    (image.folder / path).parent.mkdir(exist_ok=True)
+    (image.folder / path).parent.mkdir(exist_ok=True, parents=True)
     (image.folder / path).write_text("x")
     assert image.reference == before
     assert path not in members(image.context({}))

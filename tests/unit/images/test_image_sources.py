@@ -86,10 +86,14 @@ def test_a_python_lock_is_hashed_and_names_no_index(lock: Path) -> None:
     assert not re.search(r"^(rfc3987-syntax|lark)==", text, re.MULTILINE)
 
 
-def test_the_npm_lock_is_hashed_and_names_no_registry() -> None:
-    lock = json.loads((IMAGES / "proxy" / "package-lock.json").read_text())
+@pytest.mark.parametrize(
+    ("folder", "package"),
+    [("proxy", "configurable-http-proxy"), ("notebook/extension", "typescript")],
+)
+def test_an_npm_lock_is_hashed_and_names_no_registry(folder: str, package: str) -> None:
+    lock = json.loads((IMAGES / folder / "package-lock.json").read_text())
     packages = {name: entry for name, entry in lock["packages"].items() if name}
-    assert "node_modules/configurable-http-proxy" in packages
+    assert f"node_modules/{package}" in packages
     assert all(entry["integrity"].startswith("sha512-") for entry in packages.values())
     assert not any("resolved" in entry for entry in packages.values())
 

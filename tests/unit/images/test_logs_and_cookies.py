@@ -16,6 +16,7 @@ from tornado.web import Application, RequestHandler
 from traitlets.config import Config
 
 SERVER_CONFIG = Path(__file__).parents[3] / "images" / "notebook" / "jupyter_server_config.py"
+CULL = ("CULL_IDLE_SECONDS", "CULL_MAX_AGE_SECONDS")
 SECRET = "0123456789abcdef"
 LOGGED = [
     f"302 GET /user/u/lab?token={SECRET} -> /hub/login",
@@ -70,7 +71,7 @@ def test_partitioned_cookies_can_be_set() -> None:
 
 def server_config(monkeypatch: pytest.MonkeyPatch, **env: str) -> Config:
     c = Config()
-    for name in ("ACCESS_CONTROL_ORIGINS", "COOKIE_MAX_AGE"):
+    for name in ("ACCESS_CONTROL_ORIGINS", "COOKIE_MAX_AGE", *CULL):
         monkeypatch.delenv(name, raising=False)
     for name, value in env.items():
         monkeypatch.setenv(name, value)
@@ -115,6 +116,24 @@ def test_nobody_embeds_a_session_by_default(monkeypatch: pytest.MonkeyPatch) -> 
         "Referrer-Policy": "no-referrer",
     }
     assert not {"allow_origin_pat", "allow_credentials"} & set(server)
+
+
+@pytest.mark.parametrize(
+    ("env", "origins", "idle", "age"),
+    [
+        ({}, [], None, None),
+        ({"ACCESS_CONTROL_ORIGINS": "https://a;https://b"}, ["https://a", "https://b"], None, None),
+        ({"CULL_IDLE_SECONDS": "1800", "CULL_MAX_AGE_SECONDS": "28800"}, [], 1800, 28800),
+    ],
+)
+def test_pages_are_told_who_may_send_them_messages_and_when_the_session_ends(
+    env: dict[str, str], origins: list[str], idle: int | None, age: int | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    settings = server_config(monkeypatch, **env).ServerApp.tornado_settings
+    assert settings["page_config_data"] == {
+        "integrableJupyterHub": {"origins": origins, "idleSeconds": idle, "maxAgeSeconds": age}
+    }
 
 
 def test_a_session_is_embedded_by_the_listed_origins(monkeypatch: pytest.MonkeyPatch) -> None:
