@@ -450,7 +450,7 @@ class Status(FactBase[list[str]]):
             " {{.RestartCount}} {{.State.StartedAt}} {{.Config.Image}}"
         )
         versions = {
-            HUB_NAME: "basename $(ls -d /opt/hub/lib/python3*/site-packages/jupyterhub-*.dist-info)"
+            HUB_NAME: "basename $(ls -d /opt/hub/lib/*/site-packages/jupyterhub-*.dist-info)"
             " .dist-info | tr - ' '",
             PROXY_NAME: "sed -n 's/^ *.version.: .\\([0-9.]*\\).*/configurable-http-proxy \\1/p'"
             " /opt/proxy/node_modules/configurable-http-proxy/package.json",
