@@ -5,7 +5,7 @@ PYTHON := .venv/bin/python
 PYINFRA := .venv/bin/pyinfra
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down deploy shell test test-unit test-mutations isolation-report test-matrix lint \
+.PHONY: help demo demo-down deploy shell forget test test-unit test-mutations isolation-report test-matrix lint \
 	lock refresh-images image-report settings-reference env-import venv controller chromium
 .SILENT:
 
@@ -27,6 +27,10 @@ deploy: controller ## Deploy to the hosts of inventory.py, else to the demo's (L
 
 shell: ## Open a root shell on the lab host (LAB=NAME: on that one)
 	python3 -m tests.lab shell $(or $(LAB),demo)
+
+forget: controller ## Erase a user: session, archives, rows, lines of logs: make forget USER=name
+	$(if $(filter command line,$(origin USER)),,$(error which user? make forget USER=name))
+	FORGET="$$USER" $(PYINFRA) -y inventory.py ops/forget.py
 
 env-import: controller ## Take over a .env of the reference configuration: make env-import FILE=.env
 	$(if $(FILE),,$(error which file? make env-import FILE=.env))

@@ -82,6 +82,11 @@ MAKING: dict[str, Callable[[], list[StringCommand]]] = {
     ),
     "fresh_engine": lambda: commands(operations.fresh_engine, {facts.EngineIsStale: True}),
     "file_tree": lambda: commands(operations.file_tree, {facts.Files: {}}, files=(FILE,)),
+    "folders": lambda: commands(
+        operations.folders, {facts.Folders: []}, folders=services.HUB_FOLDERS
+    ),
+    "unit": lambda: commands(operations.unit, {facts.Unit: []}, unit="x.path"),
+    "forget": lambda: commands(operations.forget, {facts.Kept: 3}, user="u"),
     "docker_network": lambda: commands(
         operations.docker_network, {facts.DockerNetwork: None}, network=NETWORK
     ),
