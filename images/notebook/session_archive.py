@@ -80,9 +80,15 @@ def unpack(home: Path, wire: int) -> None:
 class Archive(APIHandler):  # type: ignore[misc]
     """As the files come, in either direction: neither is ever whole in memory."""
 
+    def set_default_headers(self) -> None:
+        super().set_default_headers()
+        if self.request.method == "PUT":
+            # Tornado closes when it refuses before all has come, and does not say so.
+            self.set_header("Connection", "close")
+
     async def prepare(self) -> None:
         await super().prepare()
-        self._unpacking: asyncio.Future[None] | None = None
+        self._wire: int | None = None
         if self.request.method == "PUT":
             self._begin()
 
@@ -92,10 +98,19 @@ class Archive(APIHandler):  # type: ignore[misc]
         self._unpacking = asyncio.ensure_future(asyncio.to_thread(unpack, HOME, wire))
 
     async def data_received(self, chunk: bytes) -> None:
-        try:
-            await asyncio.to_thread(_write, self._wire, chunk)
-        except BrokenPipeError:
-            raise HTTPError(400, "it is no archive") from None
+        # Who does not read on has seen an error, which is told when all has come.
+        with suppress(BrokenPipeError):
+            if self._wire is not None:
+                await asyncio.to_thread(_write, self._wire, chunk)
+
+    def on_connection_close(self) -> None:
+        super().on_connection_close()
+        self._end()
+
+    def _end(self) -> None:
+        if self._wire is not None:
+            os.close(self._wire)
+            self._wire = None
 
     @authenticated
     async def get(self) -> None:
@@ -112,8 +127,7 @@ class Archive(APIHandler):  # type: ignore[misc]
 
     @authenticated
     async def put(self) -> None:
-        os.close(self._wire)
-        assert self._unpacking
+        self._end()
         try:
             await self._unpacking
         except (OSError, tarfile.TarError, EOFError) as error:
