@@ -135,6 +135,10 @@ def header(**fields: bytes) -> bytes:
         pytest.param(header(type=b"S", size=b"00000000000\0"), id="gnu-sparse"),
         pytest.param(header(type=b"K", size=b"77777777777\0"), id="long-link"),
         pytest.param(header(type=b"L", size=b"77777777777\0") + b"a" * 10**6, id="long-name"),
+        pytest.param(
+            header(type=b"L", size=b"00000011610\0") + b"a" * 5120 + tar(entry("z")),
+            id="longer-name",
+        ),
         pytest.param(header(type=b"L", size=b"00000000001\0") * 2000, id="names-of-names"),
         pytest.param(header(size=b"\xff" * 12), id="negative-size"),
         pytest.param(header(size=b"\x80" + b"\xff" * 11), id="huge-size"),
