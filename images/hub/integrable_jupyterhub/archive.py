@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from jupyterhub import orm
+from sqlalchemy.exc import SQLAlchemyError
 
 from integrable_jupyterhub import config
 from integrable_jupyterhub.tarball import MAX_ENTRIES, Kept, Source, rewrite
@@ -220,6 +221,8 @@ class Archives:
                 about = await self._in_time(call, self._fetch, user.name, call)
             self._log.info("archive: kept %s of %s", about["id"], user.name)
         except Exception as error:  # noqa: BLE001  (whatever it is, the session has to end)
+            if isinstance(error, SQLAlchemyError):
+                user.db.rollback()
             strange = not isinstance(error, (OSError, HTTPException, LookupError))
             self._log.warning(
                 "archive: nothing of %s: %s", user.name, _said(error), exc_info=strange
