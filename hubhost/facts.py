@@ -182,6 +182,10 @@ class Unit(FactBase[list[str]]):
             f" systemctl show -P NeedDaemonReload {unit} 2>/dev/null; true"
         )
 
+    @override
+    def process(self, output: list[str]) -> list[str]:
+        return output
+
 
 class Kept(FactBase[int]):
     """How much of a user there is on the host: rows, archives, and lines of logs.
