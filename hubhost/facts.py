@@ -187,10 +187,10 @@ class Unit(FactBase[list[str]]):
         return output
 
 
-class Kept(FactBase[int]):
+class Kept(FactBase[int | None]):
     """How much of a user there is on the host: rows, archives, and lines of logs.
 
-    The name is read from standard input: sudo logs commands.
+    None: the hub does not answer. The name is read from standard input: sudo logs commands.
     """
 
     default = int
@@ -199,13 +199,14 @@ class Kept(FactBase[int]):
     def command(self) -> str:
         script = FORGET / "forget"
         return (
-            f"[ -x {script} ] || exit 0\n"  # a bare host
-            f"docker exec -i -e DRY=1 {HUB_NAME} {HUB_PURGE} | {script} look"
+            f"[ -x {script} ] || {{ echo 0; exit 0; }}\n"  # a bare host
+            f"docker exec -i -e DRY=1 {HUB_NAME} {HUB_PURGE} 2>/dev/null"
+            f" | {script} look 2>/dev/null || echo unknown"
         )
 
     @override
-    def process(self, output: list[str]) -> int:
-        return sum(map(int, output))
+    def process(self, output: list[str]) -> int | None:
+        return None if "unknown" in output else sum(map(int, output))
 
 
 class Content(FactBase[str]):

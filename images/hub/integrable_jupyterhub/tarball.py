@@ -89,9 +89,7 @@ class Names:
         parts = name.split("/")
         above = {hash("/".join(parts[:n])) for n in range(1, len(parts))}
         this = hash(name)
-        if this in self._files or not above.isdisjoint(self._files):
-            return False
-        if this in self._folders and not folder:
+        if this in self._files or this in self._folders or not above.isdisjoint(self._files):
             return False
         self._folders |= above
         (self._folders if folder else self._files).add(this)

@@ -263,7 +263,8 @@ def test_a_unit_is_told_in_three_words(programs: Programs) -> None:
 
 def test_what_there_is_of_a_user_is_added_up() -> None:
     assert facts.Kept().process(["3", "4"]) == 7
-    assert facts.Kept().process([]) == 0
+    assert facts.Kept().process(["0"]) == 0
+    assert facts.Kept().process(["unknown"]) is None
 
 
 @pytest.mark.parametrize("content", ["", "one\n", "one\n\n two\n"])
