@@ -196,20 +196,16 @@ class Archives:
     def __init__(self, limits: config.Archive, log: Any, folder: Path = FOLDER) -> None:
         self.store = Store(folder, limits)
         self._limits, self._log, self._folder = limits, log, folder
-        # A session that does not answer holds a thread: as many as sessions that end at once.
-        self._threads = ThreadPoolExecutor(32, thread_name_prefix="archive")
+        # A session that does not answer holds one: far more than sessions that end at once.
+        self._threads = ThreadPoolExecutor(256, thread_name_prefix="archive")
         self.store.clear()
 
     @property
     def on(self) -> bool:
         return self._limits.on
 
-    async def do(self, work: Callable[..., T], *arguments: Any) -> T:
-        """Something that blocks."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
-
     async def expire(self) -> None:
-        if gone := await self.do(self.store.expire, time.time()):
+        if gone := await asyncio.to_thread(self.store.expire, time.time()):
             self._log.warning("archive: %d were too old or too many", gone)
 
     async def keep(self, user: Any, spawner: Any) -> None:
@@ -243,14 +239,14 @@ class Archives:
     @contextmanager
     def _call(self, user: Any, spawner: Any) -> Iterator[Call]:
         """With a token that opens this one session, and nothing afterwards."""
-        scope = f"access:servers!user={user.name}"
+        db, scope = user.db, f"access:servers!user={user.name}"
         token = user.new_api_token(note="archive", expires_in=int(2 * SECONDS), scopes=[scope])
         try:
             yield Call(f"{spawner.server.url}api/session-archive", token)
         finally:
-            if found := orm.APIToken.find(user.db, token):
-                user.db.delete(found)
-                user.db.commit()
+            if found := orm.APIToken.find(db, token):  # else the user is gone
+                db.delete(found)
+                db.commit()
 
     async def _in_time(self, call: Call, work: Callable[..., T], *arguments: Any) -> T:
         """`work`, in a thread, which nobody waits for after `SECONDS`, and a second to tidy up."""

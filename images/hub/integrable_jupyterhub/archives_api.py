@@ -1,6 +1,7 @@
 """/archives: what integrators do with archives, by their service token; to others it is 403."""
 
 import json
+from asyncio import to_thread
 from typing import Any
 
 from jupyterhub.apihandlers.base import APIHandler
@@ -19,7 +20,7 @@ class _Handler(APIHandler):  # type: ignore[misc]
         return found
 
     async def about(self, number: str) -> dict[str, Any]:
-        found = await self.archives.do(self.archives.store.about, number)
+        found = await to_thread(self.archives.store.about, number)
         if found is None:
             raise HTTPError(404, "no such archive")
         return found
@@ -32,7 +33,7 @@ class List(_Handler):
     @needs_scope("admin:users")  # type: ignore[untyped-decorator]
     async def get(self) -> None:
         user = self.get_query_argument("user", None, strip=False)
-        self.write(json.dumps(await self.archives.do(self.archives.store.list, user)))
+        self.write(json.dumps(await to_thread(self.archives.store.list, user)))
 
 
 class One(_Handler):
@@ -42,22 +43,21 @@ class One(_Handler):
     async def get(self, number: str) -> None:
         """The tar.gz."""
         about = await self.about(number)
-        do = self.archives.do
         try:
-            file = await do(self.archives.store.path(number).open, "rb")
+            file = await to_thread(self.archives.store.path(number).open, "rb")
         except OSError:
             raise HTTPError(404, "no such archive") from None
         with file:
             self.set_header("Content-Type", "application/gzip")
             self.set_header("Content-Length", str(about["size"]))
             self.set_header("Content-Disposition", f'attachment; filename="{number}.tar.gz"')
-            while chunk := await do(file.read, CHUNK):
+            while chunk := await to_thread(file.read, CHUNK):
                 self.write(chunk)
                 await self.flush()
 
     @needs_scope("admin:users")  # type: ignore[untyped-decorator]
     async def delete(self, number: str) -> None:
-        if not await self.archives.do(self.archives.store.delete, number):
+        if not await to_thread(self.archives.store.delete, number):
             raise HTTPError(404, "no such archive")
         self.set_status(204)
 

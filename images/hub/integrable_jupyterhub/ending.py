@@ -116,9 +116,9 @@ class User(UserAPIHandler):  # type: ignore[misc]
             if asked == "0" or error.status_code != 404:
                 raise
         if asked == "1":
-            await archives.do(archives.store.forget, user_name)
+            await asyncio.to_thread(archives.store.forget, user_name)
             # It begins after this answer's own line is in the log.
-            await archives.do(purge.ask_host, user_name)
+            await asyncio.to_thread(purge.ask_host, user_name)
             self.set_status(204)
 
     async def _delete(self, user_name: str, keep: Keep | None) -> None:

@@ -16,11 +16,14 @@ from typing import Any
 import pytest
 from integrable_jupyterhub import archive, config, purge
 from integrable_jupyterhub.archive import MIB, Archives, Store
+from integrable_jupyterhub.archives_api import HANDLERS, List
 from integrable_jupyterhub.tarball import Kept
 from jupyterhub import orm
 from jupyterhub.slugs import safe_slug
+from tornado.web import HTTPError
 
 from tests.unit.images.samples import in_loop
+from tests.unit.images.test_hub_ending import handler
 from tests.unit.images.test_hub_tarball import entry, tar
 
 NOW = 1_800_000_000.0
@@ -293,6 +296,18 @@ def test_an_archive_is_given_back(archives: Archives, user: Any) -> None:
 
     give()
     assert b"".join(heard).endswith(b"x" * 10)
+
+
+CALLS = [(kind, m) for _, kind in HANDLERS for m in ("get", "post", "delete") if m in vars(kind)]
+
+
+@pytest.mark.parametrize("scope", ["read:users", "delete:users", "access:servers"])
+@pytest.mark.parametrize(("kind", "method"), CALLS)
+def test_every_call_is_for_services_only(kind: type, method: str, scope: str) -> None:
+    stranger = handler(kind, None, scope)
+    arguments = () if kind is List else ("0",)
+    with pytest.raises(HTTPError, match="403"):
+        getattr(stranger, method)(*arguments)
 
 
 # --- Purge ----------------------------------------------------------------------------------------

@@ -219,9 +219,6 @@ class Archives:
         self.kept.append(user.name)
         assert user.stopped == 0
 
-    async def do(self, work: Callable[[str], None], name: str) -> None:
-        work(name)
-
 
 @in_loop
 async def test_what_serves_is_archived_before_it_ends_and_what_starts_is_not() -> None:
@@ -248,11 +245,11 @@ class Asked:
         self.expanded_scopes = set(scopes)
         self.parsed_scopes = dict.fromkeys(scopes, Scope.ALL)
         self.request = SimpleNamespace(path="/hub/api/users/u")
-        self.archives, self.purge = Archives(), "0"
+        self.noted, self.purge = Archives(), "0"
 
     @property
     def settings(self) -> dict[str, Any]:
-        return {"archives": self.archives}
+        return {"archives": self.noted}
 
     def get_query_argument(self, name: str, default: str) -> str:
         assert (name, default) == ("purge", "0")
@@ -337,29 +334,29 @@ async def archives_or_purges(asked_host: list[str]) -> None:
 
     keeping = handler(User, serving(), "delete:users")
     await keeping.delete("u")
-    assert (keeping.archives.kept, keeping.archives.forgotten, asked_host) == (["u"], [], [])
+    assert (keeping.noted.kept, keeping.noted.forgotten, asked_host) == (["u"], [], [])
     stopping = handler(Server, serving(), "delete:servers")
     await stopping.delete("u")
-    assert stopping.archives.kept == ["u"]
+    assert stopping.noted.kept == ["u"]
 
     purging = handler(User, serving(), "delete:users")
     purging.purge = "1"
     await purging.delete("u")
-    assert (purging.archives.kept, purging.archives.forgotten) == ([], ["u"])
+    assert (purging.noted.kept, purging.noted.forgotten) == ([], ["u"])
     gone = handler(User, None, "delete:users")
     gone.purge = "1"
     await gone.delete("u")
-    assert (gone.status, gone.archives.forgotten, asked_host) == (204, ["u"], ["u", "u"])
+    assert (gone.status, gone.noted.forgotten, asked_host) == (204, ["u"], ["u", "u"])
 
     wrong = handler(User, serving(), "delete:users")
     wrong.purge = "yes"
     assert await status_of(wrong.delete("u")) == 400
-    assert wrong.archives.kept == []
+    assert wrong.noted.kept == []
     stranger = handler(User, serving(), "read:users")
     stranger.purge = "1"
     with pytest.raises(HTTPError, match="403"):
         await stranger.delete("u")
-    assert (stranger.archives.forgotten, asked_host) == ([], ["u", "u"])
+    assert (stranger.noted.forgotten, asked_host) == ([], ["u", "u"])
 
 
 def test_a_delete_archives_and_a_purge_does_not(beneath: list[str], asked_host: list[str]) -> None:
