@@ -152,7 +152,9 @@ def test_different_users_get_different_names(secrets: Secrets) -> None:
     assert len({escape(name) for name in names}) == len(names)
 
 
-def test_a_session_is_told_who_may_embed_it_and_how_long_it_and_its_cookies_live(secrets: Secrets) -> None:
+def test_a_session_is_told_who_may_embed_it_and_how_long_it_and_its_cookies_live(
+    secrets: Secrets,
+) -> None:
     origins = ["https://lms.example", "https://portal.example:8443"]
     environment = configured(secrets, access_control_origins=origins).Spawner.environment
     assert environment["ACCESS_CONTROL_ORIGINS"] == ";".join(origins)
