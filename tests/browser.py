@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Page, sync_playwright
 
+CHROMIUM = "/usr/bin/chromium"
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -23,8 +26,31 @@ FLAGS = [
 def browser_page(**context: Any) -> Iterator[Page]:
     """A page in a browser of its own, which is closed afterwards."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         try:
             yield browser.new_page(ignore_https_errors=True, **context)
         finally:
             browser.close()
+
+
+@contextmanager
+def profile_page(folder: Path, *, block_third_party_cookies: bool) -> Iterator[Page]:
+    """A page in a browser with a new profile in `folder`, set as a person would set it."""
+    (folder / "Default").mkdir(parents=True)
+    profile = {
+        "block_third_party_cookies": block_third_party_cookies,
+        "cookie_controls_mode": int(block_third_party_cookies),
+    }
+    (folder / "Default" / "Preferences").write_text(json.dumps({"profile": profile}))
+    with sync_playwright() as playwright:
+        context = playwright.chromium.launch_persistent_context(
+            str(folder),
+            executable_path=CHROMIUM,
+            args=FLAGS,
+            ignore_https_errors=True,
+            viewport={"width": 1200, "height": 800},
+        )
+        try:
+            yield context.pages[0]
+        finally:
+            context.close()
