@@ -52,10 +52,10 @@ def open_session(hub: Hub, token: str | None) -> Session:
     hub.create_user(USER)
     hub.start_server(USER)
     if token:
-        session = hub.session(USER, token)
+        session = hub.attach(USER, token)
         if session.status() == 200:
             return session
-    session = hub.session(USER, hub.mint_token(USER))
+    session = hub.attach(USER, hub.mint_token(USER))
     if (status := session.status()) != 200:
         raise ClientError(f"{session.url}/api/status answers {status}, not 200")
     return session
