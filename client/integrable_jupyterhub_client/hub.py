@@ -12,7 +12,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from integrable_jupyterhub_client.errors import HubError, SessionGone, StartFailed
+from integrable_jupyterhub_client.errors import (
+    HubError,
+    NotAllowed,
+    NotFound,
+    SessionGone,
+    StartFailed,
+)
 from integrable_jupyterhub_client.http import Caller, error_of
 from integrable_jupyterhub_client.session import Content, Session
 
@@ -117,10 +123,20 @@ class Hub:
             time.sleep(POLL_S)
 
     def mint_token(self, name: str, *, expires_in: int = 3600) -> str:
-        """A token that opens this user's session and nothing else; *expires_in* in seconds."""
+        """A token that opens this user's session and nothing else; *expires_in* in seconds.
+
+        Raises SessionGone if there is no such user.
+        """
         body = {"scopes": [f"access:servers!user={name}"], "expires_in": expires_in}
-        # One that is minted twice expires unseen.
-        answer = self._ask("POST", f"{_user(name)}/tokens", {201}, body=body, repeatable=True)
+        path = f"{_user(name)}/tokens"
+        try:
+            # One that is minted twice expires unseen.
+            answer = self._ask("POST", path, {201}, body=body, repeatable=True)
+        except (NotAllowed, NotFound) as error:
+            # JupyterHub says 403 where there is nobody.
+            if self._ask("GET", _user(name), {200, 404}).status_code == 404:
+                raise SessionGone(f"there is no user {name}", 404) from error
+            raise
         token: str = answer.json()["token"]
         return token
 

@@ -60,7 +60,12 @@ def test_a_session_ends_with_its_block_and_is_gone(hub: Hub) -> None:
         stranger = hub.attach(s.name, "0" * 32)
         with pytest.raises(NotAllowed):
             stranger.get("a.txt")
-    for call in (lambda: s.get("a.txt"), lambda: s.run("1"), s.start_kernel):
+    for call in (
+        lambda: s.get("a.txt"),
+        lambda: s.run("1"),
+        s.start_kernel,
+        lambda: hub.attach(s.name),
+    ):
         with pytest.raises(SessionGone):
             call()
     assert hub.call("GET", f"/users/{s.name}").status_code == 404

@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import requests
 import websocket
 
+from tests.lab import example
 from tests.lab.client import ClientError, Hub, Session
 from tests.lab.errors import LabError
 from tests.lab.host import Host, put
@@ -18,6 +19,7 @@ TOKENS_FILE = "/etc/integrable-jupyterhub/secrets/service_tokens"
 CERTIFICATE_FILE = "/etc/integrable-jupyterhub/tls/tls.crt"
 
 USER = "demo"
+EXAMPLE_URL = "http://localhost:8800"
 
 
 def service_token(text: str) -> tuple[str, str]:
@@ -61,6 +63,16 @@ def open_session(hub: Hub, token: str | None) -> Session:
     return session
 
 
+def start_example(host: Host, hub: Hub) -> str:
+    """Where the page of examples/embed is, or why it is nowhere."""
+    environment = {"HUB_URL": hub.public_url, "HUB_TOKEN": hub.token, "HUB_CA": str(hub.ca)}
+    try:
+        example.start(host.folder, environment, EXAMPLE_URL)
+    except LabError as error:
+        return f"not started: {error}"
+    return EXAMPLE_URL
+
+
 def main() -> None:
     started = time.monotonic()
     host = Host.read("demo")
@@ -85,6 +97,7 @@ def main() -> None:
         )
         + "\n",
     )
+    page = start_example(host, hub)
     print(f"""
 A session was started and opened, and ran 6*7 = {result.value} ({time.monotonic() - started:.1f} s).
 
@@ -93,6 +106,7 @@ A session was started and opened, and ran 6*7 = {result.value} ({time.monotonic(
   service token  of {service}: {summary} (on the host: {TOKENS_FILE})
   session        {session.link()}
                  (the certificate is self-signed: the browser will ask; good for an hour)
+  example page   {page}
   root shell     make shell
   stop           make demo-down""")
 

@@ -185,6 +185,15 @@ def test_somebody_elses_user_is_neither_taken_nor_deleted(fake: FakeHub, hub: Hu
     assert f"DELETE {USER}" not in fake.asked
 
 
+def test_a_token_for_nobody_is_not_a_token_that_is_refused(fake: FakeHub, hub: Hub) -> None:
+    fake.says(f"POST {USER}/tokens", 403)
+    fake.says(f"GET {USER}", 404, 200)
+    with pytest.raises(SessionGone, match="there is no user ada"):
+        hub.attach("ada")
+    with pytest.raises(NotAllowed):
+        hub.attach("ada")
+
+
 def test_purge_is_asked_for(fake: FakeHub, hub: Hub) -> None:
     fake.says(f"DELETE {USER}?purge=1", 204)
     hub.delete_user("ada", purge=True)
