@@ -48,6 +48,7 @@ FACTS: dict[type[FactBase[Any]], dict[str, Any]] = {
     facts.Secrets: {},
     facts.Certificate: {"directory": "/etc/x"},
     facts.Container: {"service": SERVICE},
+    facts.Status: {},
 }
 
 
