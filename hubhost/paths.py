@@ -10,5 +10,11 @@ SESSION = ETC / "session"
 FIREWALL_UNIT = "integrable-jupyterhub-firewall.service"
 GUARD_DIGEST = PurePosixPath("/run/integrable-jupyterhub-guard")
 STATE = PurePosixPath("/var/lib/integrable-jupyterhub")
+HUB_STATE = STATE / "hub"
+"""What the hub keeps on disk, beside its database; root alone enters."""
+ARCHIVE, FORGET_REQUESTS = HUB_STATE / "archive", HUB_STATE / "forget"
+FORGET = ETC / "forget"
+FORGET_UNIT = "integrable-jupyterhub-forget"
+UNITS = PurePosixPath("/etc/systemd/system")
 DOCKER_SOCKET = PurePosixPath("/var/run/docker.sock")
 DAEMON_JSON = PurePosixPath("/etc/docker/daemon.json")
