@@ -24,7 +24,7 @@ PAUSE_S = 0.5
 AWAY = {502, 503}
 """The hub restarts, or what stands before it does not reach it."""
 ONCE_MORE = {403}
-"""While its database restarts the hub knows no token, for one call."""
+"""JupyterHub that lost its database knows no token, for one call."""
 REPEATABLE = {"GET", "HEAD", "PUT", "DELETE"}
 
 

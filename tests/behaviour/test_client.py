@@ -85,7 +85,6 @@ def test_a_session_starts_while_the_hub_restarts(hub: Hub, containers: docker.Do
 def test_a_session_starts_after_the_database_restarted(
     hub: Hub, containers: docker.DockerClient
 ) -> None:
-    """The hub's first call by an old connection fails: it knows no token."""
     database = containers.containers.get("jupyterhub_db")
     database.restart()
     ready = ["pg_isready", "-q", "-h", "127.0.0.1"]
