@@ -19,7 +19,7 @@ demo: controller ## From nothing to a running hub on a throw-away host, and a ce
 	$(PYINFRA) -y inventory.py deploy.py
 	$(PYTHON) -m tests.lab.demo
 
-demo-down: ## Remove the demo's host, its volumes, and a Docker engine started for it
+demo-down: ## Remove the demo's host and page, its volumes, and a Docker engine started for it
 	python3 -m tests.lab down demo
 
 deploy: controller ## Deploy to the hosts of inventory.py, else to the demo's (LAB=NAME: to that lab)

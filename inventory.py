@@ -37,6 +37,8 @@ def lab() -> list[tuple[str, dict[str, Any]]]:
         "extra_ca_certificates": host["extra_ca_certificates"],
         "notebook_profile": "slim",
     }
+    if name == "demo":
+        settings["access_control_origins"] = ["http://localhost:8800"]  # examples/embed
     return [(host["name"], connection | settings)]
 
 

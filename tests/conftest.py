@@ -82,7 +82,7 @@ def open_session(hub: Hub, user: Callable[[], str]) -> Callable[[], Session]:
     def start() -> Session:
         name = user()
         hub.start_server(name)
-        return hub.session(name, hub.mint_token(name))
+        return hub.attach(name, hub.mint_token(name))
 
     return start
 

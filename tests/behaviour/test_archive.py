@@ -58,7 +58,7 @@ def test_by_default_nothing_is_stored(host: Host, hub: Hub, user: Callable[[], s
     before = host.sh(f"ls -A {FOLDER}/*")
     name = user()
     hub.start_server(name)
-    session = hub.session(name, hub.mint_token(name))
+    session = hub.attach(name, hub.mint_token(name))
     assert session.request("GET", "/api/session-archive").status_code == 404
     hub.delete_user(name)
     assert archives(hub, name) == []
@@ -82,7 +82,7 @@ def idle(archiving: Hub) -> Iterator[str]:
     name = f"idle{secrets.randbelow(10**12)}"
     archiving.create_user(name)
     archiving.start_server(name)
-    session = archiving.session(name, archiving.mint_token(name))
+    session = archiving.attach(name, archiving.mint_token(name))
     body = {"type": "file", "format": "text", "content": "saved"}
     assert session.request("PUT", "/api/contents/a.txt", body=body).status_code == 201
     yield name
@@ -94,7 +94,7 @@ def start(archiving: Hub, user: Callable[[], str]) -> Callable[[], tuple[str, Se
     def started() -> tuple[str, Session]:
         name = user()
         archiving.start_server(name)
-        return name, archiving.session(name, archiving.mint_token(name))
+        return name, archiving.attach(name, archiving.mint_token(name))
 
     return started
 
@@ -157,6 +157,21 @@ def test_a_deleted_session_is_kept_and_comes_back(
         assert archiving.call(method, f"/archives/{about['id']}").status_code == 404
 
 
+def test_the_client_finds_fetches_restores_and_erases(archiving: Hub) -> None:
+    with archiving.session(files={"dir/a.txt": "kept"}) as ended:
+        pass
+    (archive,) = archiving.archives(ended.name)
+    assert archive.user == ended.name
+    with tarfile.open(fileobj=io.BytesIO(archiving.fetch_archive(archive.id))) as tar:
+        assert "dir/a.txt" in tar.getnames()
+    with archiving.session(purge=True) as new:
+        archiving.restore_archive(archive.id, new.name)
+        assert new.files() == {"dir/a.txt": b"kept"}
+    assert archiving.archives(new.name) == []
+    archiving.delete_archive(archive.id)
+    assert archiving.archives(ended.name) == []
+
+
 def test_only_services_have_archives(
     archiving: Hub, start: Callable[[], tuple[str, Session]]
 ) -> None:
@@ -195,7 +210,7 @@ def test_a_session_s_home_is_for_who_may_use_the_session(
 ) -> None:
     name, session = start()
     other, _ = start()
-    stranger = archiving.session(name, archiving.mint_token(other))
+    stranger = archiving.attach(name, archiving.mint_token(other))
     for method in ("GET", "PUT"):
         assert stranger.request(method, "/api/session-archive").status_code == 403
     assert session.request("GET", "/api/session-archive").status_code == 200

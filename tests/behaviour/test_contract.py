@@ -191,7 +191,7 @@ def test_who_asks_for_a_server_that_starts_is_answered_when_it_serves(hub: Hub, 
     with ThreadPoolExecutor(3) as pool:
         asked = [pool.submit(hub.call, "POST", f"/users/{name}/server") for _ in range(3)]
         assert {call.result().status_code for call in asked} == {201}
-    assert hub.session(name, token).status() == 200
+    assert hub.attach(name, token).status() == 200
 
 
 @pytest.mark.parametrize("after", [0.0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.2, 1.6, 2.0])

@@ -62,7 +62,7 @@ def test_a_class_starts_while_another_is_culled(
         running = {n: c for n, c in session_containers(containers).items() if n in names}
         assert running.keys() == {*after}
         for name in after:
-            assert hub.session(name, hub.mint_token(name)).status() == 200
+            assert hub.attach(name, hub.mint_token(name)).status() == 200
     finally:
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(hub.delete_user, names))

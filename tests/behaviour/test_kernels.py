@@ -66,7 +66,7 @@ def full(host: Host, deployment: Deployment, first_run: Run) -> Iterator[Session
     name = f"kernels-{secrets.token_hex(4)}"
     hub.create_user(name)
     hub.start_server(name)
-    yield hub.session(name, hub.mint_token(name))
+    yield hub.attach(name, hub.mint_token(name))
     hub.delete_user(name)
     deployment.run()
 
@@ -271,7 +271,7 @@ def test_the_example_of_an_own_image_runs_in_a_session(
     hub.create_user(name)
     try:
         hub.start_server(name)
-        session = hub.session(name, hub.mint_token(name))
+        session = hub.attach(name, hub.mint_token(name))
         page = session.request("GET", "/api/contents/welcome.txt").json()
         assert page["content"].startswith("Welcome")
         python = (

@@ -64,4 +64,4 @@ def test_a_session_runs_a_cell_on_debian_12(survivor: tuple[Deployment, Run]) ->
     hub = hub_of(survivor[0].host)[1]
     hub.create_user("u1")
     hub.start_server("u1")
-    assert hub.session("u1", hub.mint_token("u1")).run("6*7").value == "42"
+    assert hub.attach("u1", hub.mint_token("u1")).run("6*7").value == "42"

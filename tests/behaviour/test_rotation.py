@@ -34,7 +34,7 @@ def session(host: Host, hub: Hub) -> Iterator[Session]:
     name = f"rotated{secrets.randbelow(10**10)}"
     hub.create_user(name)
     hub.start_server(name)
-    yield hub.session(name, hub.mint_token(name))
+    yield hub.attach(name, hub.mint_token(name))
     hub_of(host)[1].delete_user(name)
 
 
@@ -54,7 +54,7 @@ def test_all_secrets_are_made_anew_and_a_kernel_outlives_it(
     new = hub_of(host)[1]
     assert Hub(hub.api_url, hub.token, new.ca).call("GET", "/users").status_code == 403
     assert new.call("GET", "/users").status_code == 200
-    again = new.session(name_of(session), session.token)
+    again = new.attach(name_of(session), session.token)
     assert engine.until(lambda: again.status() == 200, 30)
     assert again.run("answer", kernel=kernel).value == "42"
     assert deployment.run().changed == []

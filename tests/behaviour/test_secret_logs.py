@@ -20,7 +20,7 @@ def marked(hub: Hub) -> Iterator[tuple[str, Session]]:
     name = f"marked{secrets.randbelow(10**10)}"
     hub.create_user(name)
     hub.start_server(name)
-    yield name, hub.session(name, hub.mint_token(name))
+    yield name, hub.attach(name, hub.mint_token(name))
     hub.delete_user(name)
 
 

@@ -30,7 +30,7 @@ def test_the_answer_to_start_means_that_the_session_serves(
     name = user()
     token = hub.mint_token(name)
     assert hub.call("POST", f"/users/{name}/server").status_code == 201
-    assert hub.session(name, token).status() == 200
+    assert hub.attach(name, token).status() == 200
 
 
 def test_an_error_in_a_cell_is_an_error(session: Session) -> None:
@@ -175,7 +175,7 @@ def test_it_works_below_a_path(
     hub = hub_of(host, "/jupyter")[1]
     hub.create_user("below")
     hub.start_server("below")
-    session = hub.session("below", hub.mint_token("below"))
+    session = hub.attach("below", hub.mint_token("below"))
     assert "/jupyter/user/below" in session.url
     assert session.run("6*7").value == "42"
     hub.delete_user("below")

@@ -107,7 +107,7 @@ class Two:
 def opened(hub: Hub, name: str) -> Session:
     hub.create_user(name)
     hub.start_server(name)
-    return hub.session(name, hub.mint_token(name))
+    return hub.attach(name, hub.mint_token(name))
 
 
 @pytest.fixture(scope="module")

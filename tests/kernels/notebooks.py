@@ -63,7 +63,7 @@ def main(lab: str) -> None:
     hub = hub_of(Host.read(lab))[1]
     hub.create_user("notebooks")
     hub.start_server("notebooks")
-    session = hub.session("notebooks", hub.mint_token("notebooks"))
+    session = hub.attach("notebooks", hub.mint_token("notebooks"))
     for path in sorted(NOTEBOOKS.glob("*.ipynb")):
         notebook = read(path.stem)
         run(notebook, session)

@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import requests
 import websocket
 
+from tests.lab import example
 from tests.lab.client import ClientError, Hub, Session
 from tests.lab.errors import LabError
 from tests.lab.host import Host, put
@@ -18,6 +19,7 @@ TOKENS_FILE = "/etc/integrable-jupyterhub/secrets/service_tokens"
 CERTIFICATE_FILE = "/etc/integrable-jupyterhub/tls/tls.crt"
 
 USER = "demo"
+EXAMPLE_URL = "http://localhost:8800"
 
 
 def service_token(text: str) -> tuple[str, str]:
@@ -52,13 +54,23 @@ def open_session(hub: Hub, token: str | None) -> Session:
     hub.create_user(USER)
     hub.start_server(USER)
     if token:
-        session = hub.session(USER, token)
+        session = hub.attach(USER, token)
         if session.status() == 200:
             return session
-    session = hub.session(USER, hub.mint_token(USER))
+    session = hub.attach(USER, hub.mint_token(USER))
     if (status := session.status()) != 200:
         raise ClientError(f"{session.url}/api/status answers {status}, not 200")
     return session
+
+
+def start_example(host: Host, hub: Hub) -> str:
+    """Where the page of examples/embed is, or why it is nowhere."""
+    environment = {"HUB_URL": hub.public_url, "HUB_TOKEN": hub.token, "HUB_CA": str(hub.ca)}
+    try:
+        example.start(host.folder, environment, EXAMPLE_URL)
+    except LabError as error:
+        return f"not started: {error}"
+    return EXAMPLE_URL
 
 
 def main() -> None:
@@ -85,6 +97,7 @@ def main() -> None:
         )
         + "\n",
     )
+    page = start_example(host, hub)
     print(f"""
 A session was started and opened, and ran 6*7 = {result.value} ({time.monotonic() - started:.1f} s).
 
@@ -93,6 +106,7 @@ A session was started and opened, and ran 6*7 = {result.value} ({time.monotonic(
   service token  of {service}: {summary} (on the host: {TOKENS_FILE})
   session        {session.link()}
                  (the certificate is self-signed: the browser will ask; good for an hour)
+  example page   {page}
   root shell     make shell
   stop           make demo-down""")
 

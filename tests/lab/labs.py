@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.lab import container, engine, image
+from tests.lab import container, engine, example, image
 from tests.lab.container import Machine
 from tests.lab.errors import LabError
 from tests.lab.host import LABS, ROOT, Host, Ssh, folder, making, removing, ssh_command
@@ -78,6 +78,7 @@ def restart(name: str) -> Host:
 def down(name: str) -> None:
     """Remove the lab: container, volume, folder. At last a Docker of ours that nobody needs."""
     where = folder(name)
+    example.stop(where)
     with _lock():
         if where.exists() and engine.installed():
             engine.ensure()

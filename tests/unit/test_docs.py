@@ -16,6 +16,8 @@ TEXTS = sorted(
         *ROOT.glob("docs/**/*.md"),
         *ROOT.glob("images/**/*.md"),
         *ROOT.glob("files/ssl/README.md"),
+        *ROOT.glob("client/*.md"),
+        *ROOT.glob("examples/**/*.md"),
     ]
 )
 README = ROOT / "README.md"
