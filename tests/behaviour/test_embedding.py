@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -13,11 +15,13 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from playwright.sync_api import FrameLocator, Page, TimeoutError
+from playwright.sync_api import Dialog, FrameLocator, Page, Route
+from playwright.sync_api import TimeoutError as TooLate
 
 from tests.browser import profile_page
 from tests.deployment import Deployment, Run
-from tests.lab import Host
+from tests.firefox import CONTROL, ENTER, firefox
+from tests.lab import Host, engine
 from tests.lab.client import Hub, Session
 from tests.lab.demo import hub_of
 
@@ -75,7 +79,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.site.requests.append((self.path, self.headers.get("Referer", "")))
         self.send_response(200)
-        self.send_header("Content-Type", "text/html")
+        self.send_header("Content-Type", "text/html; charset=utf-8")
         self.end_headers()
         self.wfile.write(self.site.pages.get(self.path, "<title>elsewhere</title>").encode())
 
@@ -112,10 +116,10 @@ def stranger(site: Site) -> Iterator[Site]:
 def visit(site: Site, host: Host) -> Iterator[Session]:
     """A session with a notebook, as an application prepares it for one page view."""
     hub: Hub = hub_of(host)[1]
-    name = f"embedded{len(site.requests)}_{id(site)}"
+    name = f"embedded{secrets.randbelow(10**10)}"
     hub.create_user(name)
     hub.start_server(name)
-    session = hub.session(name, hub.mint_token(name))
+    session = hub.attach(name, hub.mint_token(name))
     write(session, "main.ipynb", NOTEBOOK)
     yield session
     hub.delete_user(name)
@@ -148,7 +152,7 @@ def edit_and_run(frame: FrameLocator, text: str, result: str) -> None:
     for _ in range(20):
         # A cell that is run before its kernel is connected is dropped: run it again.
         cell.press("Control+Enter")
-        with suppress(TimeoutError):
+        with suppress(TooLate):
             output.wait_for(timeout=3_000)
             return
     raise AssertionError(f"{text} never came to {result}")
@@ -197,3 +201,162 @@ def test_a_cell_is_edited_run_and_saved_by_a_page_of_another_site(
         (again,) = heard(page, "save-all")
         assert (again["data"]["status"], "id" in again["data"]) == ("ok", False)
         assert "+1" in saved(visit)["source"]
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Iterator[Page]:
+    with profile_page(tmp_path / "profile", block_third_party_cookies=True) as made:
+        yield made
+
+
+def edit(page: Page, text: str) -> None:
+    """As a person would: the browser asks nobody who has touched nothing."""
+    cell = page.frame_locator("iframe").locator(".jp-CodeCell .cm-content").first
+    cell.click(timeout=60_000)
+    cell.press_sequentially(text)
+
+
+def test_what_was_edited_is_saved_when_the_frame_goes_away_if_told(
+    site: Site, visit: Session, page: Page
+) -> None:
+    remove = "document.querySelector('iframe').remove()"
+    page.goto(site.page(link(visit, "notebook")))
+    heard(page, "ready")
+    edit(page, "untold")
+    page.evaluate(remove)
+    page.goto(site.page(link(visit, "notebook", saveBeforeUnload="true")))
+    heard(page, "ready")
+    assert saved(visit)["source"] == ""  # the positive control: nothing was saved by itself
+    edit(page, "removed")
+    page.evaluate(remove)
+    assert engine.until(lambda: saved(visit)["source"] == "removed", 20)
+    page.goto(site.page(link(visit, "lab", saveBeforeUnload="true")))
+    heard(page, "ready")
+    edit(page, " and left")
+    page.goto(site.origin)
+    assert engine.until(lambda: saved(visit)["source"] == "removed and left", 20)
+
+
+def test_nobody_is_asked_about_changes_if_told(site: Site, visit: Session, page: Page) -> None:
+    dialogs: list[str] = []
+
+    def note(dialog: Dialog) -> None:
+        dialogs.append(dialog.type)
+        dialog.accept()
+
+    page.on("dialog", note)
+    for told, expected in (
+        ({}, ["beforeunload"]),
+        ({"preventBeforeUnloadPropagation": "true"}, []),
+    ):
+        page.goto(site.page(link(visit, "lab", **told)))
+        heard(page, "ready")
+        edit(page, "x")
+        dialogs.clear()
+        page.goto(site.origin)
+        assert dialogs == expected
+
+
+def test_a_site_that_is_not_listed_neither_frames_nor_is_heard(
+    site: Site, stranger: Site, visit: Session, page: Page
+) -> None:
+    page.goto(stranger.page(link(visit, "lab")))
+    frame = page.frame_locator("iframe")
+    assert frame.locator(".jp-Notebook").count() == 0
+    # It opens a window instead, which nobody can forbid.
+    with page.expect_popup() as opened:
+        page.evaluate("url => { window.session = window.open(url) }", link(visit, "lab"))
+    popup = opened.value
+    popup.locator(".jp-Notebook").first.wait_for(timeout=60_000)
+    page.evaluate("session.postMessage({type: 'save-all', id: 1}, '*')")
+    # Its own page is heard: when it has its answer, the stranger would have had one.
+    answer = popup.evaluate(
+        """new Promise(resolve => {
+            addEventListener("message", ({data}) => data.status && resolve(data));
+            postMessage({type: "save-all", id: 2}, location.origin);
+        })"""
+    )
+    assert (answer["id"], answer["status"]) == (2, "ok")
+    assert page.evaluate("heard") == []
+    # What the session's page asks of others does not tell where it comes from.
+    popup.evaluate("url => fetch(url, {mode: 'no-cors'})", stranger.origin + "/pixel")
+    assert ("/pixel", "") in stranger.requests
+
+
+def test_people_are_told_before_the_end_and_may_go_on(
+    site: Site, visit: Session, page: Page, artifacts: Path
+) -> None:
+    """With a server's clock that says so: half an hour is long."""
+    now = datetime.now(UTC)
+    active = {"at": now - timedelta(seconds=1800 - 120)}
+    kept: list[str] = []
+
+    def status(route: Route) -> None:
+        told = {"started": now.isoformat(), "last_activity": active["at"].isoformat()}
+        route.fulfill(json=told)
+
+    def keep(route: Route) -> None:
+        kept.append(route.request.url)
+        active["at"] = now
+        route.continue_()
+
+    page.route("**/api/status", status)
+    page.route("**/api/me", lambda route: route.continue_())
+    page.goto(site.page(link(visit, "lab")))
+    banner = page.frame_locator("iframe").get_by_role("alert")
+    banner.wait_for(timeout=60_000)
+    assert "It ends, and its files are deleted, at" in banner.inner_text()
+    (ending,) = heard(page, "ending")
+    end = datetime.fromisoformat(ending["data"]["at"])
+    assert abs(end - (now + timedelta(seconds=120))) < timedelta(seconds=1)
+    page.screenshot(path=artifacts / "session-ending.png")
+    page.route("**/api/me", keep)
+    banner.get_by_role("button", name="Keep the session").click()
+    banner.wait_for(state="detached", timeout=60_000)
+    assert len(kept) == 1
+
+
+# --- Firefox -------------------------------------------------------------------------------------
+# Its own ways of third-party cookies: a jar for each site (its default), or none at all.
+JARS: dict[str, dict[str, Any]] = {
+    "partitioned": {},
+    "blocked": {"network.cookie.cookieBehavior": 1},
+}
+
+
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("jar", JARS)
+def test_firefox_does_the_same(
+    site: Site, visit: Session, tmp_path: Path, artifacts: Path, jar: str, view: str
+) -> None:
+    cell = "document.querySelector('.jp-Notebook .jp-CodeCell .cm-content')"
+    with firefox(tmp_path / "profile", JARS[jar]) as browser:
+
+        def said(kind: str) -> list[Any]:
+            return [m["data"] for m in browser.evaluate("heard") if m["data"]["type"] == kind]
+
+        def runs(text: str, result: str) -> None:
+            frame = browser.frame
+            assert frame
+            browser.click(frame, cell)
+            browser.press(frame, *text)
+            shown = "[...document.querySelectorAll('.jp-OutputArea-output')].map(e => e.innerText)"
+
+            def came() -> bool:
+                return any(result in one for one in browser.evaluate(shown, frame))
+
+            for _ in range(20):
+                browser.press(frame, CONTROL, ENTER)
+                if engine.until(came, 3):
+                    return
+            browser.screenshot(artifacts / "firefox-failed.png")
+            raise AssertionError(f"{text} never came to {result}")
+
+        browser.goto(site.page(link(visit, view)))
+        assert engine.until(lambda: bool(said("ready")), 60)
+        runs("6*7", "42")
+        browser.evaluate(f"(say({{type: 'save-all', id: 7}}, '{origin_of(visit)}'), 0)")
+        assert engine.until(lambda: bool(said("save-all")), 30)
+        assert said("save-all")[0]["saved"] == ["main.ipynb"]
+        assert saved(visit)["source"] == "6*7"
+        browser.screenshot(artifacts / f"firefox-{view}-{jar}.png")
