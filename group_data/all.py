@@ -57,6 +57,7 @@ ended_link = None  # where that page leads back to, e.g. "https://lms.example.or
 tls_key_file = None  # private key, e.g. "files/ssl/hub.key"; None: self-signed [SSL_KEY_FILE]
 tls_certificate_file = None  # its certificate, PEM [SSL_CRT_FILE]
 tls_ca_file = None  # intermediate certificates, PEM [SSL_CA_FILE]
+tls_managed_on_host = False  # the host renews its certificate (certbot): deploys leave it alone
 
 # --- Services ------------------------------------------------------------------------------
 database_name = "jupyterhub"  # [POSTGRES_DB]

@@ -32,16 +32,20 @@ class Place:
 
 @dataclass(frozen=True)
 class Mount:
-    """A file or folder of the host (absolute path) or a named volume, seen in the container."""
+    """A file or folder of the host (absolute path) or a named volume, seen in the container.
+
+    `taken_up`: the running service takes up what changes in it, and need not be replaced.
+    """
 
     source: str
     target: str
     read_only: bool = True
+    taken_up: bool = False
 
     @property
     def is_file_of_ours(self) -> bool:
         """Whether its content belongs to the container's digest: files do, sockets and data not."""
-        return self.source.startswith("/") and self.read_only
+        return self.source.startswith("/") and self.read_only and not self.taken_up
 
     def __str__(self) -> str:
         return f"{self.source}:{self.target}{':ro' if self.read_only else ''}"

@@ -6,12 +6,11 @@ from hubhost import operations
 from hubhost.facts import GUARD_STATE
 from hubhost.hostfile import HostFile
 from hubhost.isolation import JUMPS, JUMPS6, Policy, bridge_guard, chains, chains6, guard, restore
-from hubhost.paths import FIREWALL, FIREWALL_UNIT, GUARD_DIGEST
+from hubhost.paths import FIREWALL, FIREWALL_UNIT, GUARD_DIGEST, UNITS
 from hubhost.settings import Settings
 from hubhost.templates import render
 from roles import deploy
 
-UNITS = PurePosixPath("/etc/systemd/system")
 MODULE = PurePosixPath("/etc/modules-load.d/integrable-jupyterhub.conf")
 SYSCTL = PurePosixPath("/etc/sysctl.d/90-integrable-jupyterhub.conf")
 

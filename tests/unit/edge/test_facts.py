@@ -47,6 +47,8 @@ FACTS: dict[type[FactBase[Any]], dict[str, Any]] = {
     facts.OurImages: {},
     facts.Secrets: {},
     facts.Certificate: {"directory": "/etc/x"},
+    facts.Timer: {"unit": "integrable-jupyterhub-certificate"},
+    facts.ServedCertificate: {"directory": "/etc/x", "address": "172.27.0.4:8000"},
     facts.Container: {"service": SERVICE},
 }
 
