@@ -16,13 +16,14 @@ TEXTS = sorted(
         *ROOT.glob("docs/**/*.md"),
         *ROOT.glob("images/**/*.md"),
         *ROOT.glob("files/ssl/README.md"),
+        *ROOT.glob("examples/**/*.md"),
     ]
 )
 README = ROOT / "README.md"
 LINK = re.compile(r"\]\((?!https?:)([^)\s]+)\)")
 # Folders of the repository that a path in backquotes may begin with.
 PATH = re.compile(
-    r"`((?:hubhost|roles|tests|files|images|docs|group_data|requirements)/[\w./-]*)[`:]"
+    r"`((?:hubhost|roles|tests|files|images|docs|examples|group_data|requirements)/[\w./-]*)[`:]"
 )
 MADE_BY_A_PERSON = {"group_data/GROUP.py"}
 
