@@ -1,6 +1,6 @@
 #!/bin/sh
 # A deploy hook for certbot on the machine you deploy from: hands the renewed certificate to the next deploy, and
-# deploys. Put it into /etc/letsencrypt/renewal-hooks/deploy/, with these two changed.
+# deploys. README.md says how; change these two.
 set -eu
 domain=hub.example.org
 clone=/opt/integrable-jupyterhub

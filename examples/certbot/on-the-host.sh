@@ -1,6 +1,6 @@
 #!/bin/sh
 # A deploy hook for certbot on the hub's own host: gives the renewed certificate to the running proxy; nobody is cut
-# off. Put it into /etc/letsencrypt/renewal-hooks/deploy/, with the name changed, and set tls_managed_on_host.
+# off. For the setting tls_managed_on_host; README.md says how. Change the name.
 set -eu
 domain=hub.example.org
 
