@@ -282,7 +282,9 @@ def test_the_proxy_passes_on_what_named_web_servers_say(
     assert {name: seen[name] for name in said if name in seen} == (said if trusted else {})
 
 
-def test_no_token_is_in_a_web_servers_log_whatever_fails(host: Host, world: World) -> None:
+def test_no_token_is_in_a_web_servers_log_whatever_fails(
+    host: Host, world: World, session: Session
+) -> None:
     if world.base_url == "/":
         pytest.skip("once is enough")
     hub, name, token = world.hubs["direct"], session.url.rpartition("/")[2], session.token
