@@ -5,7 +5,7 @@ PYTHON := .venv/bin/python
 PYINFRA := .venv/bin/pyinfra
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down deploy shell test test-unit test-mutations isolation-report test-matrix lint \
+.PHONY: help demo demo-down deploy shell status rotate test test-unit test-mutations isolation-report test-matrix lint \
 	lock refresh-images image-report settings-reference env-import venv controller chromium
 .SILENT:
 
@@ -27,6 +27,12 @@ deploy: controller ## Deploy to the hosts of inventory.py, else to the demo's (L
 
 shell: ## Open a root shell on the lab host (LAB=NAME: on that one)
 	python3 -m tests.lab shell $(or $(LAB),demo)
+
+status: controller ## How it stands with each host, on one screen (JSON=1: as JSON); exit code: 1 warnings, 2 errors
+	$(PYTHON) -m hubhost.status $(if $(JSON),--json)
+
+rotate: controller ## Make a secret anew and deploy; says first what that costs: make rotate SECRET=proxy_token
+	SECRET="$(SECRET)" SERVICE="$(SERVICE)" $(PYINFRA) inventory.py ops/rotate.py
 
 env-import: controller ## Take over a .env of the reference configuration: make env-import FILE=.env
 	$(if $(FILE),,$(error which file? make env-import FILE=.env))

@@ -12,9 +12,18 @@ from typing_extensions import override
 from hubhost.hostfile import FileState
 from hubhost.images import NAME_LABEL, PREFIX, PresentImage
 from hubhost.isolation import JUMPS, JUMPS6
-from hubhost.paths import DAEMON_JSON, FIREWALL, FIREWALL_UNIT, GUARD_DIGEST, SECRETS
+from hubhost.paths import DAEMON_JSON, FIREWALL, FIREWALL_UNIT, GUARD_DIGEST, SECRETS, TLS
 from hubhost.preflight import HostReport
-from hubhost.service import DIGEST_LABEL, ROLE_LABEL, ContainerState, Service
+from hubhost.service import (
+    DATABASE_NAME,
+    DIGEST_LABEL,
+    HUB_NAME,
+    PROXY_NAME,
+    ROLE_LABEL,
+    SERVICE_NAMES,
+    ContainerState,
+    Service,
+)
 from hubhost.tls import WARN_BEFORE
 
 WARN_SECONDS = int(WARN_BEFORE.total_seconds())
@@ -481,3 +490,55 @@ echo "{{\\"files_digest\\": \\"$(cat -- {_quoted(service.mounted_files)} /dev/nu
         if found.get("digest", "") is None:  # a container by that name that is not ours
             found["digest"] = ""
         return ContainerState(**found)
+
+
+class Status(FactBase[list[str]]):
+    """What HostStatus.parse reads: services, sessions, memory, disk, certificate, firewall."""
+
+    default = list
+
+    @override
+    def command(self) -> str:
+        inspect = (
+            "service {{slice .Name 1}} {{.State.Status}}"
+            " {{if .State.Health}}{{.State.Health.Status}}{{else}}-{{end}}"
+            " {{.RestartCount}} {{.State.StartedAt}} {{.Config.Image}}"
+        )
+        versions = {
+            HUB_NAME: "basename $(ls -d /opt/hub/lib/*/site-packages/jupyterhub-*.dist-info)"
+            " .dist-info | tr - ' '",
+            PROXY_NAME: "sed -n 's/^ *.version.: .\\([0-9.]*\\).*/configurable-http-proxy \\1/p'"
+            " /opt/proxy/node_modules/configurable-http-proxy/package.json",
+            DATABASE_NAME: "psql --version | sed 's/.*(\\(.*\\)) \\([0-9.]*\\).*/\\1 \\2/'",
+        }
+        told = "".join(
+            f'echo "version {name} $(docker exec {name} sh -c {quote(version)} 2>/dev/null)"\n'
+            for name, version in versions.items()
+        )
+        return f"""
+echo "clock $(date +%s)"
+for name in {_quoted(SERVICE_NAMES)}; do
+  docker container inspect -f {quote(inspect)} "$name" 2>/dev/null | grep . \\
+    || echo "service $name missing - 0 - -"
+done | while read -r word name state health restarts started image; do
+  echo "$word $name $state $health $restarts $(date -d "$started" +%s 2>/dev/null || echo 0) $image"
+done
+{told}echo "sessions $(docker ps -q --filter label={ROLE_LABEL}=session 2>/dev/null | wc -l)"
+awk '$1 == "MemTotal:" {{ print "memory_mb", int($2 / 1024) }}
+  $1 == "MemAvailable:" {{ print "memory_free_mb", int($2 / 1024) }}' /proc/meminfo
+docker_root=$(docker info --format '{{{{.DockerRootDir}}}}' 2>/dev/null)
+[ -d "$docker_root" ] || docker_root=/var/lib
+df -Pm "$docker_root" | awk 'NR == 2 {{ print "disk_mb", $2; print "disk_free_mb", $4 }}'
+end=$(openssl x509 -in {TLS / "tls.crt"} -noout -enddate 2>/dev/null | cut -d= -f2)
+echo "certificate_end $([ -z "$end" ] || date -d "$end" +%s)"
+made=$(docker container inspect -f '{{{{.Image}}}}' {HUB_NAME} 2>/dev/null \\
+  | xargs -r docker image inspect -f '{{{{.Created}}}}' 2>/dev/null)
+echo "images_made $([ -z "$made" ] || date -d "$made" +%s)"
+echo "firewall $(systemctl is-active {FIREWALL_UNIT} 2>/dev/null)"
+[ -e /var/run/reboot-required ] && echo reboot_required yes
+true
+"""
+
+    @override
+    def process(self, output: list[str]) -> list[str]:
+        return output

@@ -28,6 +28,8 @@ from hubhost.images import (
 from hubhost.isolation import JUMPS, JUMPS6, Policy, chains, chains6, listing
 from hubhost.network import Network, rebuild
 from hubhost.paths import DAEMON_JSON, DOCKER_SOCKET, FIREWALL_UNIT, SECRETS, STATE
+from hubhost.rotation import Rotation
+from hubhost.rotation import discard as rotation_script
 from hubhost.secrets import Secret, secrets_script
 from hubhost.service import PROXY_NAME, Action, Service, plan
 from hubhost.settings import Settings
@@ -243,6 +245,12 @@ def secrets(wanted: tuple[Secret, ...], services: tuple[str, ...]) -> Commands:
     expected["services"] = " ".join(services)
     if any(state.get(name) != value for name, value in expected.items()):
         yield script(secrets_script(SECRETS, wanted, services))
+
+
+@operation()
+def discard(rotation: Rotation) -> Commands:
+    """Delete a secret; `secrets`, or `self_signed_certificate`, will make another."""
+    yield script(*rotation_script(rotation))
 
 
 @operation()

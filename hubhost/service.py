@@ -107,7 +107,10 @@ class Service:
         """Arguments for `docker container create`, unquoted, except for the Docker socket."""
         options = ["--name", self.name, "--hostname", self.name]
         options += ["--network", self.place.network if self.place else "none"]
-        options += ["--ip", str(self.place.ip)] if self.place else []
+        if self.place:
+            # A session's address leads nowhere for a moment after it crashed: to be told so after
+            # 7 s instead of the kernel's 127.
+            options += ["--ip", str(self.place.ip), "--sysctl", "net.ipv4.tcp_syn_retries=2"]
         options += ["--user", f"{self.user}:{self.group}"]
         options += ["--restart", "unless-stopped", "--read-only", "--cap-drop", "ALL"]
         options += ["--security-opt", "no-new-privileges", "--pids-limit", "512"]

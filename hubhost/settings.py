@@ -260,6 +260,10 @@ class Settings(BaseModel):
 
         if not sessions.subnet_of(subnet):
             wrong("session_range", f"{sessions} is not part of {subnet}", "choose a part of it")
+        if sessions.num_addresses < self.max_sessions:
+            room = f"{sessions} has {sessions.num_addresses} addresses"
+            message = f"{room}, fewer than max_sessions = {self.max_sessions}"
+            wrong("session_range", message, "choose a larger part of the subnet")
         for setting, message in self._address_problems():
             wrong(setting, message, f"choose an address of {subnet} outside {sessions}")
         for destination in self.outbound:

@@ -19,7 +19,7 @@ from hubhost.service import PROXY_NAME
 from hubhost.settings import HOME, Settings
 
 WARN_BEFORE = timedelta(days=21)
-"""How long before its end a certificate is warned of: Let's Encrypt's are renewed at 30 days."""
+"""How long before its end a certificate is warned of; certbot renews at 30 days."""
 
 
 def names(settings: Settings) -> tuple[str, ...]:
@@ -78,7 +78,7 @@ def ending(settings: Settings, now: datetime | None = None) -> str | None:
 def renewal(settings: Settings) -> str:
     """What an admin does about a certificate that ends."""
     if settings.tls_managed_on_host:
-        return "see on the host why it is not renewed there"
+        return "renew it on the host"
     if settings.tls_certificate_file:
         return "put a renewed one in its place and deploy"
     return "deploy, and there will be a new one"

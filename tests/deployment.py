@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,22 +53,33 @@ class Deployment:
 
     host: Host
 
-    def command(self, *options: str, **settings: Any) -> list[str]:
+    def command(self, *options: str, script: str = "deploy.py", **settings: Any) -> list[str]:
         """The command line; `settings` win over group_data, as `--data` does."""
         data = [part for k, v in settings.items() for part in ("--data", f"{k}={_literal(v)}")]
-        return [str(PYINFRA), "-y", *options, *data, "inventory.py", "deploy.py"]
+        return [str(PYINFRA), "-y", *options, *data, "inventory.py", script]
 
     @property
     def environment(self) -> dict[str, str]:
         return {**os.environ, "LAB": self.host.name, "PYINFRA_PROGRESS": "off"}
 
-    def run(self, *options: str, check: bool = True, timeout: float = 900, **settings: Any) -> Run:
-        """Deploy; an error is an AssertionError with all that was said, unless check=False."""
+    def run(
+        self,
+        *options: str,
+        script: str = "deploy.py",
+        variables: Mapping[str, str] | None = None,
+        check: bool = True,
+        timeout: float = 900,
+        **settings: Any,
+    ) -> Run:
+        """Deploy, or run another script, which takes what it needs from environment `variables`.
+
+        An error is an AssertionError with all that was said, unless check=False.
+        """
         started = time.monotonic()
         done = subprocess.run(
-            self.command("--json", *options, **settings),
+            self.command("--json", *options, script=script, **settings),
             cwd=ROOT,
-            env=self.environment,
+            env={**self.environment, **(variables or {})},
             capture_output=True,
             text=True,
             timeout=timeout,

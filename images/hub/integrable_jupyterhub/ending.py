@@ -7,17 +7,44 @@ import asyncio
 import time
 from typing import Any
 
+from jupyterhub import user as jupyterhub_user
 from jupyterhub.apihandlers.users import UserAPIHandler, UserServerAPIHandler
 from jupyterhub.scopes import needs_scope
 from jupyterhub.utils import maybe_future
+from sqlalchemy.exc import SQLAlchemyError
 from tornado.web import HTTPError
 
 LOOK_SECONDS = 0.05
+AGAIN_SECONDS = 1.0
 # A stop is a call to Docker, which the spawner repeats for a minute.
 PATIENCE_SECONDS = 90.0
 
 _deleting: set[int] = set()
 """Ids of users under deletion: they start nothing."""
+
+
+def install() -> None:
+    """A stop goes on when the database is back: JupyterHub's would be pending for ever."""
+    plain = jupyterhub_user.User.stop
+
+    async def stop(self: Any, server_name: str = "") -> None:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                await plain(self, server_name)
+            except SQLAlchemyError as error:
+                self.db.rollback()
+                if server_name not in self.spawners:
+                    return
+                self.spawners[server_name]._stop_pending = False
+                if time.monotonic() >= deadline:
+                    raise
+                self.log.warning("stopping %s again, for the database failed: %s", self.name, error)
+            else:
+                return
+            await asyncio.sleep(AGAIN_SECONDS)
+
+    jupyterhub_user.User.stop = stop
 
 
 async def quiet(spawner: Any, patience: float = PATIENCE_SECONDS) -> None:

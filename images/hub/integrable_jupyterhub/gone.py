@@ -94,6 +94,7 @@ class Gone(BaseHandler):  # type: ignore[misc]
     async def prepare(self) -> None:
         """Without JupyterHub's look at who asks."""
         self._jupyterhub_user = None
+        self.parsed_scopes: dict[str, Any] = {}  # JupyterHub's own pages of errors look at it
 
     async def say(self, status: int, program: bool) -> None:
         self.set_status(status)

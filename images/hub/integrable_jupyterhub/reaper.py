@@ -127,12 +127,11 @@ class Reaper:
             await asyncio.sleep(LOOK_SECONDS)
 
     async def look(self) -> None:
-        """List the containers: have JupyterHub notice whose is gone, remove those of nobody."""
+        """List the containers: end the sessions whose is gone, remove those of nobody."""
         served = {s.container_name: s for _, s in self._spawners() if s.ready}
         listed = await asyncio.to_thread(self._docker.containers, all=True)
         containers = [Container.of(container) for container in listed]
         for name in dead(served, containers):
-            self._log.warning("reaper: the container %s has ended", name)
             self.look_soon(served[name])
         owned = {s.container_name for _, s in self._spawners() if s.active}
         left = {container.id: container.name for container in orphans(containers, owned)}
@@ -149,11 +148,17 @@ class Reaper:
         await app.proxy.check_routes(app.users, app._service_map)
 
     def look_soon(self, spawner: Any) -> None:
-        """Have JupyterHub notice that a session ended; many asking is one look."""
+        """End a session whose container has ended; many asking is one look."""
         if spawner not in self._looking and spawner.ready:
-            task = asyncio.ensure_future(spawner.poll_and_notify())
+            task = asyncio.ensure_future(self._end_if_dead(spawner))
             self._looking[spawner] = task
             task.add_done_callback(lambda _: self._looking.pop(spawner, None))
+
+    async def _end_if_dead(self, spawner: Any) -> None:
+        """(JupyterHub's own look tells of an end once: were the proxy away then, never again.)"""
+        if await spawner.poll() is not None:
+            self._log.warning("reaper: the container %s has ended", spawner.container_name)
+            await end(spawner.user, spawner.name, self._app.proxy, self._log)
 
     def _spawners(self) -> Iterable[tuple[Any, Any]]:
         return [(u, s) for u in list(self._app.users.values()) for s in list(u.spawners.values())]

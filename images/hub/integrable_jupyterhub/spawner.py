@@ -18,6 +18,8 @@ LOOK_SECONDS = 1.0
 # How long, and how often, to try while the Docker filter or Docker itself is away.
 PATIENCE_SECONDS = 60.0
 AGAIN_SECONDS = 0.2
+# Docker's own words (libnetwork, ipam: ErrNoAvailableIPs).
+NO_ADDRESS = "no available IPv4 addresses"
 # When a client that was sent away may come again.
 RETRY_SECONDS = 10
 
@@ -61,9 +63,11 @@ class SessionSpawner(DockerSpawner):  # type: ignore[misc]
             ) from None
         except APIError as error:
             text = f"Docker says: {error.explanation}"
-            if error.status_code == 429:
-                raise _failure("capacity", text, 429) from None
-            raise _failure("docker", text) from None
+            if NO_ADDRESS in text:
+                text = "every address of session_range is taken"
+            elif error.status_code != 429:
+                raise _failure("docker", text) from None
+            raise _failure("capacity", text, 429) from None
         await self.wait_until_serving(ip, port)
         return ip, port
 

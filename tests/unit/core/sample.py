@@ -77,6 +77,7 @@ def valid_settings(draw: st.DrawFn) -> Settings:
         public_sources=draw(st.lists(sources, unique=True)),
         network_subnet=str(subnet),
         session_range=str(sessions),
+        max_sessions=min(50, sessions.num_addresses),
         network_gateway=str(low[gateway]),
         hub_ip=str(low[hub]),
         database_ip=str(low[database]),

@@ -40,6 +40,11 @@ BAD: list[tuple[dict[str, Any], str]] = [
         "session_range: 172.28.0.0/17 is not part of 172.27.0.0/16; choose a part of it" + IN_HOME,
     ),
     (
+        {"session_range": "172.27.128.0/27"},
+        "session_range: 172.27.128.0/27 has 32 addresses, fewer than max_sessions = 50;"
+        " choose a larger part of the subnet" + IN_HOME,
+    ),
+    (
         {"client_networks": ["10.0.0.0/8", "172.16.0.0/12"]},
         "network_subnet: 172.27.0.0/16 overlaps 172.16.0.0/12 of client_networks;"
         " choose a private network that nobody uses" + IN_HOME,

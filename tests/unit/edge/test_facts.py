@@ -50,6 +50,7 @@ FACTS: dict[type[FactBase[Any]], dict[str, Any]] = {
     facts.Timer: {"unit": "integrable-jupyterhub-certificate"},
     facts.ServedCertificate: {"directory": "/etc/x", "address": "172.27.0.4:8000"},
     facts.Container: {"service": SERVICE},
+    facts.Status: {},
 }
 
 

@@ -24,6 +24,7 @@ from hubhost.hostfile import SERVICES_GROUP, FileState, HostFile
 from hubhost.images import ImageSet, PresentImage, build_files
 from hubhost.isolation import JUMPS, JUMPS6, Policy, chains, chains6, listing
 from hubhost.network import Network
+from hubhost.rotation import rotations
 from hubhost.secrets import ALL_SECRETS
 from hubhost.service import ContainerState
 from hubhost.tls import names
@@ -115,6 +116,9 @@ MAKING: dict[str, Callable[[], list[StringCommand]]] = {
         {facts.Secrets: {}},
         wanted=ALL_SECRETS,
         services=("service-admin",),
+    ),
+    "discard": lambda: commands(
+        operations.discard, {}, rotation=rotations("proxy_token", "", SETTINGS)[0]
     ),
     "self_signed_certificate": lambda: commands(
         operations.self_signed_certificate,

@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,13 +52,19 @@ class Run:
         return message.partition(": ")[2].splitlines()
 
 
-def pyinfra(folder: Path, *arguments: str, **data: Any) -> Run:
+def pyinfra(
+    folder: Path,
+    *arguments: str,
+    script: str = "deploy.py",
+    variables: Mapping[str, str] | None = None,
+    **data: Any,
+) -> Run:
     (folder / "inventory.py").write_text('hubs = ["@fake/hub"]\n')
     settings = [word for key, value in data.items() for word in ("--data", f"{key}={value}")]
     done = subprocess.run(
         [
             *(sys.executable, "-m", "tests.unit.edge.fake_pyinfra", *arguments, *settings),
-            *(str(folder / "inventory.py"), "deploy.py"),
+            *(str(folder / "inventory.py"), script),
         ],
         cwd=ROOT,
         env={
@@ -66,6 +73,7 @@ def pyinfra(folder: Path, *arguments: str, **data: Any) -> Run:
             "PYINFRA_FAKE_DELAY": "0",
             "PYINFRA_FAKE_DELAY_JITTER": "0",
             "PYINFRA_PROGRESS": "off",
+            **(variables or {}),
         },
         capture_output=True,
         text=True,
@@ -192,3 +200,21 @@ def test_a_bad_host_is_told_all_its_problems_and_left_alone(tmp_path: Path) -> N
     assert subjects == ["operating system", "init system", "memory", "disk", "clock"]
     assert "Traceback" not in run.said
     assert len([line for line in run.commands if "docker" in line and "create" in line]) == 0
+
+
+# --- Verbs of day two ---------------------------------------------------------------------------
+def test_a_rotation_says_what_it_costs_discards_and_deploys(planned: Run, tmp_path: Path) -> None:
+    wanted = {"SECRET": "proxy_token,tls"}
+    run = pyinfra(tmp_path, "--dry", "--json", script="ops/rotate.py", variables=wanted)
+    assert run.exit_code == 0, run.said
+    assert run.plan[:2] == ["Discard proxy_token", "Discard tls"]
+    assert [name.removeprefix("deploy.py | ") for name in run.plan[2:]] == planned.plan
+    assert "proxy_token: proxy and hub are replaced, connections are cut" in run.said
+
+
+def test_a_rotation_of_nothing_is_one_line_before_anything_runs(tmp_path: Path) -> None:
+    run = pyinfra(tmp_path, "-y", script="ops/rotate.py", variables={"SECRET": "cookies"})
+    assert run.exit_code != 0
+    (line,) = run.error_lines
+    assert line.startswith("SECRET: there is no 'cookies'; name one or more of database_password")
+    assert run.commands == []

@@ -8,11 +8,13 @@ from collections.abc import Callable, Coroutine
 from types import SimpleNamespace
 from typing import Any
 
+import jupyterhub.user
 import pytest
 from integrable_jupyterhub import ending
 from integrable_jupyterhub.ending import Server, User, end, quiet
 from jupyterhub.apihandlers.users import UserAPIHandler, UserServerAPIHandler
 from jupyterhub.scopes import Scope
+from sqlalchemy.exc import OperationalError
 from tornado.web import HTTPError
 
 from tests.unit.images.samples import in_loop
@@ -65,6 +67,7 @@ class Somebody:
         self.id, self.name = 7, "u"
         self.spawners = {"": Spawner()}
         self.stopped = 0
+        self.log, self.db = LOG, SimpleNamespace()
 
     async def stop(self, server_name: str) -> None:
         await asyncio.sleep(0)
@@ -112,6 +115,33 @@ async def test_a_start_that_had_made_nothing_needs_no_stop() -> None:
     user.spawners[""].spawn(forever())
     await ended(user)
     assert (user.stopped, user.spawners[""].pending) == (0, None)
+
+
+@in_loop
+async def test_a_stop_goes_on_when_the_database_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """JupyterHub's fails half-way, and leaves the session pending."""
+    user = Somebody()
+    user.db = SimpleNamespace(rollback=lambda: rolled_back.append(user.stopped))
+    rolled_back: list[int] = []
+
+    async def fails_twice(self: Somebody, server_name: str = "") -> None:
+        self.spawners[server_name]._stop_pending = True
+        self.stopped += 1
+        if self.stopped < 3:
+            raise OperationalError("SELECT 1", {}, Exception("the connection is closed"))
+        self.spawners.pop(server_name)
+
+    monkeypatch.setattr(ending, "AGAIN_SECONDS", 0)
+    monkeypatch.setattr(jupyterhub.user.User, "stop", fails_twice)
+    ending.install()
+    await jupyterhub.user.User.stop(user, "")
+    assert (rolled_back, user.spawners) == ([1, 2], {})
+
+    user.spawners[""], user.stopped = Spawner(), 0
+    monkeypatch.setattr(ending, "PATIENCE_SECONDS", 0)
+    with pytest.raises(OperationalError):
+        await jupyterhub.user.User.stop(user, "")
+    assert user.spawners[""].pending is None
 
 
 @in_loop

@@ -128,6 +128,7 @@ class FakeSpawner:
         self.pending, self.polls = pending, 0
         self.oauth_client_id = f"jupyterhub-user-{container_name}"
         self._spawn_future = None
+        self.user: Any = None
 
     @property
     def ready(self) -> bool:
@@ -135,9 +136,10 @@ class FakeSpawner:
 
     active = True
 
-    async def poll_and_notify(self) -> None:
+    async def poll(self) -> int | None:
         self.polls += 1
         await asyncio.sleep(0.01)
+        return 1 if self.container_name == "dead" else None
 
 
 class FakeApp:
@@ -155,7 +157,7 @@ class FakeApp:
 
     def add(self, spawner: FakeSpawner) -> None:
         user = SimpleNamespace(spawners={"": spawner}, base_url=f"/user/{spawner.container_name}/")
-        self.users[len(self.users)] = user
+        self.users[len(self.users)] = spawner.user = user
 
     async def _check(self, users: Any, services: Any) -> None:
         assert users is self.users
@@ -167,9 +169,15 @@ def reaper_of(monkeypatch: pytest.MonkeyPatch, app: FakeApp, docker: FakeDocker)
     return Reaper(app)
 
 
-def test_a_look_removes_orphans_and_has_the_dead_looked_at(
+def test_a_look_removes_orphans_and_ends_the_dead(
     monkeypatch: pytest.MonkeyPatch, db: Session
 ) -> None:
+    ended = []
+
+    async def end(user: Any, name: str, *_: Any) -> None:
+        ended.append(user.spawners[name])
+
+    monkeypatch.setattr(reaper, "end", end)
     serving, starting, crashed = FakeSpawner("a"), FakeSpawner("b", "spawn"), FakeSpawner("dead")
     app, docker = FakeApp(db, serving, starting, crashed), FakeDocker("a", "b", "left")
 
@@ -188,6 +196,7 @@ def test_a_look_removes_orphans_and_has_the_dead_looked_at(
     look()
     assert docker.removed == ["id-left"]
     assert (serving.polls, starting.polls, crashed.polls) == (0, 0, 1)
+    assert ended == [crashed]
     assert app.checked == 1
 
 

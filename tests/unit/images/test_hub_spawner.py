@@ -148,6 +148,16 @@ async def test_too_many_sessions_are_429(spawner: SessionSpawner) -> None:
 
 
 @in_loop
+async def test_without_an_address_left_it_is_429(spawner: SessionSpawner) -> None:
+    # Docker 20.10 to 28, word for word.
+    said = "no available IPv4 addresses on this network's address pools: jupyterhub_network (a1a8)"
+    use(spawner, FakeDocker(start=refusal(APIError, 500, said)))
+    with pytest.raises(SpawnException, match="every address of session_range is taken") as caught:
+        await spawner.start()
+    assert caught.value.status_code == 429
+
+
+@in_loop
 async def test_no_turn_is_429_too(spawner: SessionSpawner) -> None:
     docker = use(spawner, FakeDocker())
     spawner.__class__.admission = Admission(1, 0, 5, headroom_mb=10**9)

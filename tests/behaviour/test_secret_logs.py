@@ -1,0 +1,69 @@
+"""Tokens are in no log, whatever goes wrong with the request that carries them."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+
+import pytest
+import requests
+
+from tests.lab import Host, engine
+from tests.lab.client import Hub, Session
+
+SERVICES = ("hub", "proxy", "db", "filter")
+
+
+@pytest.fixture
+def marked(hub: Hub) -> Iterator[tuple[str, Session]]:
+    """A user whose name is found in the logs, and the session."""
+    name = f"marked{secrets.randbelow(10**10)}"
+    hub.create_user(name)
+    hub.start_server(name)
+    yield name, hub.session(name, hub.mint_token(name))
+    hub.delete_user(name)
+
+
+def test_no_token_is_in_any_log_whatever_fails(
+    host: Host, hub: Hub, marked: tuple[str, Session]
+) -> None:
+    name, session = marked
+    container = f"jupyterhub_session-{name}"
+    served: dict[str, set[int]] = {}
+
+    def ask(place: str, *paths: str) -> None:
+        for path in paths:
+            for token in (session.token, hub.token):
+                url = f"{hub.public_url}{path}"
+                answer = requests.get(url, {"token": token}, verify=str(hub.ca), timeout=60)
+                served.setdefault(place, set()).add(answer.status_code)
+
+    own = (f"/user/{name}/lab", f"/user/{name}/api/kernels", f"/user/{name}/files/none?x=1")
+    ask("all is well", *own, "/hub/login", "/hub/api/users", f"/hub/spawn/{name}", "/nowhere")
+    # The session's server prints the whole address when it answers 5xx.
+    bad = session.request("POST", f"/api/kernels?token={session.token}", body={"name": "none"})
+    assert bad.status_code >= 500, bad.text
+    told = {"session": host.sh(f"docker logs {container} 2>&1")}
+    try:
+        host.sh("docker stop jupyterhub_db")
+        ask("no database", "/hub/api/users")
+        host.sh(f"docker start jupyterhub_db; docker kill {container}")
+        ask("no session", own[0])
+        host.sh("docker stop jupyterhub_hub")
+        ask("no hub", "/user/nobody/lab")
+    finally:
+        host.sh("docker start jupyterhub_db jupyterhub_hub")
+    assert engine.until(lambda: hub.call("GET", "/").status_code == 200, 90)
+
+    told |= {name: host.sh(f"docker logs jupyterhub_{name} 2>&1") for name in SERVICES}
+    told["journal"] = host.sh("journalctl --no-pager --quiet")
+    print(f"\n{served}")
+    assert max(served["no session"]) >= 500
+    assert max(served["no hub"]) >= 500
+    # The positive control: these are the logs of just these requests.
+    for place in ("hub", "proxy", "session"):
+        assert name in told[place], f"{place} says nothing of {name}"
+    assert "token=[secret]" in told["hub"] + told["session"]
+    for place, text in told.items():
+        for token in (session.token, hub.token):
+            assert token not in text, f"a token is in the log of {place}"
