@@ -5,7 +5,7 @@ PYTHON := .venv/bin/python
 PYINFRA := .venv/bin/pyinfra
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down deploy shell status rotate test test-unit test-mutations isolation-report test-matrix lint \
+.PHONY: help demo demo-down deploy shell status rotate forget test test-unit test-mutations isolation-report test-matrix lint \
 	lock refresh-images image-report settings-reference env-import venv controller chromium
 .SILENT:
 
@@ -33,6 +33,10 @@ status: controller ## How it stands with each host, on one screen (JSON=1: as JS
 
 rotate: controller ## Make a secret anew and deploy; says first what that costs: make rotate SECRET=proxy_token
 	SECRET="$(SECRET)" SERVICE="$(SERVICE)" $(PYINFRA) inventory.py ops/rotate.py
+
+forget: controller ## Erase a user: session, archives, rows, lines of logs: make forget USER=name
+	$(if $(filter command line,$(origin USER)),,$(error which user? make forget USER=name))
+	FORGET="$$USER" $(PYINFRA) -y inventory.py ops/forget.py
 
 env-import: controller ## Take over a .env of the reference configuration: make env-import FILE=.env
 	$(if $(FILE),,$(error which file? make env-import FILE=.env))

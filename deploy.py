@@ -4,6 +4,7 @@ from roles.database import database
 from roles.docker import docker
 from roles.docker_filter import docker_filter
 from roles.firewall import firewall
+from roles.forget import forget
 from roles.hub import hub
 from roles.images import images
 from roles.network import network
@@ -26,4 +27,5 @@ tls(settings)
 database(settings)
 proxy(settings)
 docker_filter(settings)
+forget(settings)
 hub(settings)

@@ -53,6 +53,12 @@ ended_text_en = None  # what people read where a session has ended; None: our ow
 ended_text_de = None  # the same in German
 ended_link = None  # where that page leads back to, e.g. "https://lms.example.org"
 
+# --- Archive -------------------------------------------------------------------------------
+archive = False  # keep the files of sessions that end, for the integrators to fetch
+archive_keep_days = 30  # so long
+archive_max_mb = 64  # so much of a session's home; what people see before what tools hide
+archive_total_mb = 10240  # so much of all sessions on the host's disk; the oldest go first
+
 # --- TLS -----------------------------------------------------------------------------------
 tls_key_file = None  # private key, e.g. "files/ssl/hub.key"; None: self-signed [SSL_KEY_FILE]
 tls_certificate_file = None  # its certificate, PEM [SSL_CRT_FILE]

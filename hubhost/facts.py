@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import PurePosixPath
 from shlex import quote
 from typing import Any
 
 from pyinfra.api.facts import FactBase
 from typing_extensions import override
 
-from hubhost.hostfile import FileState
+from hubhost.hostfile import FileState, HostFolder
 from hubhost.images import NAME_LABEL, PREFIX, PresentImage
 from hubhost.isolation import JUMPS, JUMPS6
-from hubhost.paths import DAEMON_JSON, FIREWALL, FIREWALL_UNIT, GUARD_DIGEST, SECRETS, TLS
+from hubhost.paths import DAEMON_JSON, FIREWALL, FIREWALL_UNIT, FORGET, GUARD_DIGEST, SECRETS, TLS
 from hubhost.preflight import HostReport
 from hubhost.service import (
     DATABASE_NAME,
@@ -24,6 +25,7 @@ from hubhost.service import (
     ContainerState,
     Service,
 )
+from hubhost.services import HUB_PURGE
 from hubhost.tls import WARN_BEFORE
 
 WARN_SECONDS = int(WARN_BEFORE.total_seconds())
@@ -150,6 +152,64 @@ true
             mode, owner, group, digest, path = line.split(" ", 4)
             found[path] = FileState(digest, int(mode, 8), int(owner), int(group))
         return found
+
+
+class Folders(FactBase[list[HostFolder]]):
+    """Those of some folders that exist, with mode and owner."""
+
+    default = list
+
+    @override
+    def command(self, paths: tuple[str, ...]) -> str:
+        return f"stat -c '%F %a %u %g %n' {_quoted(paths)} 2>/dev/null; true"
+
+    @override
+    def process(self, output: list[str]) -> list[HostFolder]:
+        found = []
+        for line in output:
+            kind, mode, owner, group, path = line.split(" ", 4)
+            if kind == "directory":
+                found.append(HostFolder(PurePosixPath(path), int(mode, 8), int(owner), int(group)))
+        return found
+
+
+class Unit(FactBase[list[str]]):
+    """Whether a unit of systemd's is enabled and active, and is to be read again."""
+
+    default = list
+
+    @override
+    def command(self, unit: str) -> str:
+        return (
+            f"systemctl is-enabled {unit} 2>/dev/null; systemctl is-active {unit} 2>/dev/null;"
+            f" systemctl show -P NeedDaemonReload {unit} 2>/dev/null; true"
+        )
+
+    @override
+    def process(self, output: list[str]) -> list[str]:
+        return output
+
+
+class Kept(FactBase[int | None]):
+    """How much of a user there is on the host: rows, archives, and lines of logs.
+
+    None: the hub does not answer. The name is read from standard input: sudo logs commands.
+    """
+
+    default = int
+
+    @override
+    def command(self) -> str:
+        script = FORGET / "forget"
+        return (
+            f"[ -x {script} ] || {{ echo 0; exit 0; }}\n"  # a bare host
+            f"docker exec -i -e DRY=1 {HUB_NAME} {HUB_PURGE} 2>/dev/null"
+            f" | {script} look 2>/dev/null || echo unknown"
+        )
+
+    @override
+    def process(self, output: list[str]) -> int | None:
+        return None if "unknown" in output else sum(map(int, output))
 
 
 class Content(FactBase[str]):
@@ -403,26 +463,6 @@ key=$(openssl pkey -in tls.key -pubout 2>/dev/null)
     || echo expiring; }}
 openssl x509 -in tls.crt -noout -ext subjectAltName 2>/dev/null | sed -n '2s/^ *//p'
 stat -c '%a %u %g' tls.key 2>/dev/null
-true
-"""
-
-    @override
-    def process(self, output: list[str]) -> list[str]:
-        return output
-
-
-class Timer(FactBase[list[str]]):
-    """Of a systemd timer: enabled, active, and whether it or its service is to be read anew."""
-
-    default = list
-
-    @override
-    def command(self, unit: str) -> str:
-        return f"""
-for verb in is-enabled is-active; do systemctl $verb {quote(unit)}.timer 2>/dev/null; done
-for kind in timer service; do
-  systemctl show -P NeedDaemonReload {quote(unit)}.$kind 2>/dev/null
-done
 true
 """
 

@@ -29,6 +29,16 @@ class HostFile:
 
 
 @dataclass(frozen=True)
+class HostFolder:
+    """A folder as it should be on the host."""
+
+    path: PurePosixPath
+    mode: int
+    owner: int
+    group: int
+
+
+@dataclass(frozen=True)
 class FileState:
     """What is on the host at a path."""
 

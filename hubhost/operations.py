@@ -14,7 +14,7 @@ from pyinfra.context import host
 
 from hubhost import facts
 from hubhost.engine import daemon_configuration, engine_packages
-from hubhost.hostfile import SERVICES_GROUP, HostFile, outdated
+from hubhost.hostfile import SERVICES_GROUP, HostFile, HostFolder, outdated
 from hubhost.images import (
     NAME_LABEL,
     AnyImage,
@@ -27,11 +27,12 @@ from hubhost.images import (
 )
 from hubhost.isolation import JUMPS, JUMPS6, Policy, chains, chains6, listing
 from hubhost.network import Network, rebuild
-from hubhost.paths import DAEMON_JSON, DOCKER_SOCKET, FIREWALL_UNIT, SECRETS, STATE
+from hubhost.paths import DAEMON_JSON, DOCKER_SOCKET, FIREWALL_UNIT, FORGET, SECRETS, STATE
 from hubhost.rotation import Rotation
 from hubhost.rotation import discard as rotation_script
 from hubhost.secrets import Secret, secrets_script
-from hubhost.service import PROXY_NAME, Action, Service, plan
+from hubhost.service import HUB_NAME, PROXY_NAME, Action, Service, plan
+from hubhost.services import HUB_PURGE
 from hubhost.settings import Settings
 
 Commands = Generator[StringCommand]
@@ -100,6 +101,36 @@ def file_tree(files: tuple[HostFile, ...]) -> Commands:
     """Write the files that differ."""
     present = host.get_fact(facts.Files, paths=tuple(str(file.path) for file in files))
     yield from map(write, outdated(files, present))
+
+
+@operation()
+def folders(folders: tuple[HostFolder, ...]) -> Commands:
+    """Make the folders that are missing, or are not as they should be."""
+    present = host.get_fact(facts.Folders, paths=tuple(str(folder.path) for folder in folders))
+    for folder in folders:
+        if folder not in present:
+            yield script(
+                f"install -d -m {folder.mode:o} -o {folder.owner} -g {folder.group} {folder.path}"
+            )
+
+
+@operation()
+def unit(unit: str) -> Commands:
+    """Have a unit of systemd's enabled, active, and as it is written."""
+    if host.get_fact(facts.Unit, unit=unit) != ["enabled", "active", "no"]:
+        yield script("systemctl daemon-reload", f"systemctl enable {unit}")
+        yield script(f"systemctl restart {unit}")
+
+
+@operation()
+def forget(user: str) -> Commands:
+    """Erase what there is of a user; the name goes through standard input: sudo logs commands."""
+    if host.get_fact(facts.Kept, _stdin=user) != 0:
+        yield script(
+            f"docker exec -i {HUB_NAME} {HUB_PURGE}",
+            f"{FORGET / 'forget'} erase",
+            stdin=user,
+        )
 
 
 @operation()
@@ -274,16 +305,6 @@ def self_signed_certificate(directory: str, names: tuple[str, ...], keep: bool =
         f"chown 0:{SERVICES_GROUP} tls.key.new; chmod 640 tls.key.new; chmod 644 tls.crt.new",
         "mv tls.key.new tls.key; mv tls.crt.new tls.crt",
     )
-
-
-@operation()
-def timer(unit: str) -> Commands:
-    """Have a systemd timer enabled and running, by the units as they are written now."""
-    if host.get_fact(facts.Timer, unit=unit) != ["enabled", "active", "no", "no"]:
-        yield script(
-            "systemctl daemon-reload", f"systemctl enable --quiet {unit}.timer",
-            f"systemctl restart {unit}.timer",
-        )  # fmt: skip
 
 
 @operation()

@@ -13,5 +13,10 @@ CERTIFICATE_UNIT = "integrable-jupyterhub-certificate"
 UNITS = PurePosixPath("/etc/systemd/system")
 GUARD_DIGEST = PurePosixPath("/run/integrable-jupyterhub-guard")
 STATE = PurePosixPath("/var/lib/integrable-jupyterhub")
+HUB_STATE = STATE / "hub"
+"""What the hub keeps on disk, beside its database; root alone enters."""
+ARCHIVE, FORGET_REQUESTS = HUB_STATE / "archive", HUB_STATE / "forget"
+FORGET = ETC / "forget"
+FORGET_UNIT = "integrable-jupyterhub-forget"
 DOCKER_SOCKET = PurePosixPath("/var/run/docker.sock")
 DAEMON_JSON = PurePosixPath("/etc/docker/daemon.json")

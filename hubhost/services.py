@@ -5,10 +5,19 @@ from __future__ import annotations
 import json
 
 from hubhost.engine import SESSION_RUNTIME
-from hubhost.hostfile import SERVICES_GROUP, HostFile
+from hubhost.hostfile import SERVICES_GROUP, HostFile, HostFolder
 from hubhost.images import ImageSet, notebook_reference
 from hubhost.isolation import DATABASE_PORT, HUB_PORT, PROXY_API_PORT, PROXY_PORT
-from hubhost.paths import DOCKER_SOCKET, ETC, SECRETS, SESSION, TLS
+from hubhost.paths import (
+    ARCHIVE,
+    DOCKER_SOCKET,
+    ETC,
+    FORGET_REQUESTS,
+    HUB_STATE,
+    SECRETS,
+    SESSION,
+    TLS,
+)
 from hubhost.service import (
     DATABASE_NAME,
     FILTER_NAME,
@@ -61,8 +70,7 @@ def database(settings: Settings) -> Service:
             ("/run/postgresql", f"uid={DATABASE_USER},mode=0700"),
         ),
         ports=ports,
-        # As a role it knows: to ask as another is a line in the log each time.
-        health=("pg_isready", "-q", "-h", "127.0.0.1", "-U", settings.database_user),
+        health=("healthy",),
     )
 
 
@@ -169,6 +177,9 @@ def hub(settings: Settings) -> Service:
         mounts=(
             Mount(str(HUB_CONFIG), "/etc/jupyterhub/config.json"),
             Mount(FILTER_VOLUME, FILTER_FOLDER),
+            # Also where nothing is archived now: what was, expires, and is erased on request.
+            Mount(str(ARCHIVE), "/var/lib/jupyterhub/archive", read_only=False),
+            Mount(str(FORGET_REQUESTS), "/var/lib/jupyterhub/forget", read_only=False),
             *(_secret(name) for name in names),
         ),
         tmpfs=(("/tmp", "size=64m,mode=1777"),),
@@ -176,6 +187,17 @@ def hub(settings: Settings) -> Service:
         health=("python", "-m", "integrable_jupyterhub", "health"),
         start_timeout=120,
     )
+
+
+HUB_PURGE = "python -m integrable_jupyterhub purge"
+"""In the hub's container: forgets the user whose name it reads; with DRY, tells what there is."""
+
+HUB_FOLDERS = (
+    HostFolder(HUB_STATE, 0o700, 0, 0),
+    HostFolder(ARCHIVE, 0o700, HUB_USER, SERVICES_GROUP),
+    HostFolder(FORGET_REQUESTS, 0o700, HUB_USER, SERVICES_GROUP),
+)
+"""What the hub writes to on the host."""
 
 
 def hub_files(settings: Settings) -> tuple[HostFile, ...]:
@@ -216,6 +238,12 @@ def hub_files(settings: Settings) -> tuple[HostFile, ...]:
             "text_en": settings.ended_text_en,
             "text_de": settings.ended_text_de,
             "link": settings.ended_link,
+        },
+        "archive": {
+            "on": settings.archive,
+            "keep_days": settings.archive_keep_days,
+            "max_mb": settings.archive_max_mb,
+            "total_mb": settings.archive_total_mb,
         },
         "cull": {
             "idle_seconds": settings.cull_idle_seconds,

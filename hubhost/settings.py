@@ -195,6 +195,11 @@ class Settings(BaseModel):
     ended_text_de: str | None
     ended_link: Url | None
 
+    archive: bool
+    archive_keep_days: Annotated[int, Field(ge=1, le=3650)]
+    archive_max_mb: Annotated[int, Field(ge=1, le=500)]
+    archive_total_mb: Annotated[int, Field(ge=1)]
+
     tls_key_file: ExistingFile | None
     tls_certificate_file: ExistingFile | None
     tls_ca_file: ExistingFile | None
@@ -323,6 +328,15 @@ class Settings(BaseModel):
                     f"{self.session_home_mb} leaves nothing of session_memory_mb "
                     f"{self.session_memory_mb}: a session's home lies in its memory",
                     f"choose at most half of it in {HOME}",
+                )
+            )
+        if self.archive_total_mb < self.archive_max_mb:
+            problems.append(
+                Problem(
+                    "archive_total_mb",
+                    f"{self.archive_total_mb} is less than archive_max_mb {self.archive_max_mb}:"
+                    " not even one session's files would fit",
+                    f"choose many times as much in {HOME}",
                 )
             )
         if len(set(self.service_admins)) != len(self.service_admins):

@@ -6,7 +6,7 @@ from pyinfra.context import host
 from hubhost import facts
 from hubhost.hostfile import HostFile
 from hubhost.isolation import PROXY_PORT
-from hubhost.operations import file_tree, self_signed_certificate, timer
+from hubhost.operations import file_tree, self_signed_certificate, unit
 from hubhost.paths import CERTIFICATE_CHECK, CERTIFICATE_UNIT, TLS, UNITS
 from hubhost.settings import Settings
 from hubhost.templates import render
@@ -33,18 +33,18 @@ def tls(settings: Settings) -> None:
         seconds=int(WARN_BEFORE.total_seconds()),
         renewal=renewal(settings),
     )
-    unit = UNITS / CERTIFICATE_UNIT
+    path = UNITS / CERTIFICATE_UNIT
     file_tree(
         name="Write the daily look at the certificate",
         files=(
             HostFile(CERTIFICATE_CHECK, check, 0o755),
             HostFile(
-                unit.with_suffix(".service"), render("tls/check.service", check=CERTIFICATE_CHECK)
+                path.with_suffix(".service"), render("tls/check.service", check=CERTIFICATE_CHECK)
             ),
-            HostFile(unit.with_suffix(".timer"), render("tls/check.timer")),
+            HostFile(path.with_suffix(".timer"), render("tls/check.timer")),
         ),
     )
-    timer(name="Look at the certificate daily", unit=CERTIFICATE_UNIT)
+    unit(name="Look at the certificate daily", unit=f"{CERTIFICATE_UNIT}.timer")
     _warn(settings)
 
 

@@ -1,5 +1,5 @@
 import tornado.httputil
-from integrable_jupyterhub import cookies, embedding, ending, redact, sources
+from integrable_jupyterhub import cookies, embedding, outage, redact, sources
 from integrable_jupyterhub.admission import Admission
 from integrable_jupyterhub.config import HubConfig, Secrets
 from integrable_jupyterhub.configure import configure
@@ -18,7 +18,7 @@ config = HubConfig.load()
 cookies.install(config.access_control_origins, config.cull.max_age_seconds)
 embedding.install(config.access_control_origins)
 sources.restrict_api(config)
-ending.install()
+outage.install()
 SessionSpawner.admission = Admission(
     config.admission.starts,
     config.admission.waiting,

@@ -26,6 +26,8 @@ c.LabApp.extension_manager = "readonly"
 c.FileContentsManager.delete_to_trash = False
 # Language servers: none is installed, and looking for twenty of them takes time at every start.
 c.ServerApp.jpserver_extensions = {"jupyter_lsp": False}
+if os.environ.get("SESSION_ARCHIVE_MB", "0") != "0":
+    c.ServerApp.jpserver_extensions["session_archive"] = True
 
 # Tokens stay out of the log: the server prints whole addresses when it answers 5xx.
 _TOKEN = re.compile(r"(token(?:=|%(?:25)*3D))[^&\s\"'%]+", re.IGNORECASE)

@@ -3,7 +3,7 @@
 import sys
 from importlib import import_module
 
-COMMANDS = ("hub", "app", "routes", "health")
+COMMANDS = ("hub", "app", "routes", "health", "purge")
 
 
 def main(arguments: list[str]) -> int:

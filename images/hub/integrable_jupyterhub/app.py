@@ -6,6 +6,8 @@ from typing import Any
 
 from jupyterhub.app import JupyterHub
 
+from integrable_jupyterhub import archives_api
+from integrable_jupyterhub.archive import Archives
 from integrable_jupyterhub.ending import Server, User
 from integrable_jupyterhub.gone import NoServer, NoSession, Unreachable
 from integrable_jupyterhub.reaper import Reaper
@@ -28,6 +30,7 @@ class Hub(JupyterHub):  # type: ignore[misc]
             (rf"/{nobody}", NoServer),
             (r"/api/users/([^/]+)", User),
             (r"/api/users/([^/]+)/server", Server),
+            *archives_api.HANDLERS,
         ]
         # The proxy sends here whom it knows no way for: without a redirect he has his answer.
         here = (re.escape(self.base_url) + nobody, NoServer)
@@ -35,6 +38,8 @@ class Hub(JupyterHub):  # type: ignore[misc]
 
     def init_tornado_settings(self) -> None:
         super().init_tornado_settings()
+        self.archives = Archives(self.tornado_settings["archive"], self.log)
+        self.tornado_settings["archives"] = self.archives
         self.reaper = Reaper(self)
         self.tornado_settings["look"] = self.reaper.look_soon
 

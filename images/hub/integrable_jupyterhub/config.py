@@ -82,6 +82,15 @@ class EndedPage(_Model):
     link: Annotated[str, Field(pattern=r"^https?://")] | None = None
 
 
+class Archive(_Model):
+    """Whether homes of ended sessions are kept, how long, and how much: of a session, of all."""
+
+    on: bool = False
+    keep_days: Positive = 30
+    max_mb: Positive = 64
+    total_mb: Positive = 10240
+
+
 class Cull(_Model):
     idle_seconds: Positive
     max_age_seconds: Positive
@@ -105,6 +114,7 @@ class HubConfig(_Model):
     session: Session
     admission: Admission
     ended_page: EndedPage = EndedPage()
+    archive: Archive = Archive()
     cull: Cull
     activity_seconds: Positive
 

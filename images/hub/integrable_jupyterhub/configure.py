@@ -107,6 +107,7 @@ def _answers(c: Config, config: HubConfig) -> None:
         # it waits its turn, starts, and is asked, each for as long as a start may take.
         "slow_spawn_timeout": 4 * config.session.start_timeout_seconds,
         "ended_page": config.ended_page,
+        "archive": config.archive,
     }
 
 
@@ -130,6 +131,7 @@ def _sessions(c: Config, config: HubConfig) -> None:
         "JUPYTERHUB_ACTIVITY_INTERVAL": str(config.activity_seconds),
         "ACCESS_CONTROL_ORIGINS": ";".join(config.access_control_origins),
         "COOKIE_MAX_AGE": str(config.cull.max_age_seconds),
+        "SESSION_ARCHIVE_MB": str(config.archive.max_mb if config.archive.on else 0),
     }
 
     # The filter speaks the engine's own version to Docker: there is nothing to ask it for.

@@ -5,46 +5,25 @@ JupyterHub: 202 to a second start, 500 to a DELETE while a session starts, 400 w
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-from jupyterhub import user as jupyterhub_user
 from jupyterhub.apihandlers.users import UserAPIHandler, UserServerAPIHandler
 from jupyterhub.scopes import needs_scope
 from jupyterhub.utils import maybe_future
-from sqlalchemy.exc import SQLAlchemyError
 from tornado.web import HTTPError
 
+from integrable_jupyterhub import purge
+
 LOOK_SECONDS = 0.05
-AGAIN_SECONDS = 1.0
-# A stop is a call to Docker, which the spawner repeats for a minute.
-PATIENCE_SECONDS = 90.0
+# A stop is a call to Docker, which the spawner repeats for a minute; an archive takes half of one.
+PATIENCE_SECONDS = 120.0
+
+Keep = Callable[[Any, Any], Awaitable[None]]
+"""Archives the home of a user's session, by its spawner; never fails."""
 
 _deleting: set[int] = set()
 """Ids of users under deletion: they start nothing."""
-
-
-def install() -> None:
-    """A stop goes on when the database is back: JupyterHub's would be pending for ever."""
-    plain = jupyterhub_user.User.stop
-
-    async def stop(self: Any, server_name: str = "") -> None:
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while True:
-            try:
-                await plain(self, server_name)
-            except SQLAlchemyError as error:
-                self.db.rollback()
-                if server_name not in self.spawners:
-                    return
-                self.spawners[server_name]._stop_pending = False
-                if time.monotonic() >= deadline:
-                    raise
-                self.log.warning("stopping %s again, for the database failed: %s", self.name, error)
-            else:
-                return
-            await asyncio.sleep(AGAIN_SECONDS)
-
-    jupyterhub_user.User.stop = stop
 
 
 async def quiet(spawner: Any, patience: float = PATIENCE_SECONDS) -> None:
@@ -58,12 +37,21 @@ async def quiet(spawner: Any, patience: float = PATIENCE_SECONDS) -> None:
 
 
 async def end(
-    user: Any, server_name: str, proxy: Any, log: Any, patience: float = PATIENCE_SECONDS
+    user: Any,
+    server_name: str,
+    proxy: Any,
+    log: Any,
+    patience: float = PATIENCE_SECONDS,
+    keep: Keep | None = None,
 ) -> None:
-    """End a user's server, whatever it is doing: starting, serving, stopping, being looked for."""
+    """End a user's server, whatever it is doing: starting, serving, stopping, being looked for.
+
+    One that serves is given to `keep` when nobody outside reaches it any more.
+    """
     if server_name not in user.spawners:
         return
     spawner = user.spawners[server_name]
+    serves = spawner.ready
     if spawner._spawn_future:
         # The spawner removes what it has made so far.
         spawner._spawn_future.cancel()
@@ -76,6 +64,8 @@ async def end(
         await proxy.delete_user(user, server_name)
     except Exception as error:  # noqa: BLE001  (the reaper has the routes checked)
         log.warning("no route was taken from the proxy: %s", error)
+    if serves and keep:
+        await keep(user, spawner)
     await user.stop(server_name)
 
 
@@ -84,7 +74,27 @@ class User(UserAPIHandler):  # type: ignore[misc]
 
     @needs_scope("delete:users")  # type: ignore[untyped-decorator]
     async def delete(self, user_name: str) -> None:
-        """204 at any moment, 404 the second time, also when the first is not over yet."""
+        """204 at any moment, 404 the second time, also when the first is not over yet.
+
+        With purge=1 nothing is kept, and what was kept is erased, also of a user deleted before:
+        204 at any time.
+        """
+        asked = self.get_query_argument("purge", "0")
+        if asked not in ("0", "1"):
+            raise HTTPError(400, "purge is 1, or 0")
+        archives = self.settings["archives"]
+        try:
+            await self._delete(user_name, None if asked == "1" else archives.keep)
+        except HTTPError as error:
+            if asked == "0" or error.status_code != 404:
+                raise
+        if asked == "1":
+            await asyncio.to_thread(archives.store.forget, user_name)
+            # It begins after this answer's own line is in the log.
+            await asyncio.to_thread(purge.ask_host, user_name)
+            self.set_status(204)
+
+    async def _delete(self, user_name: str, keep: Keep | None) -> None:
         user = self.find_user(user_name)
         if user is None:
             raise HTTPError(404)
@@ -96,7 +106,7 @@ class User(UserAPIHandler):  # type: ignore[misc]
         _deleting.add(number)
         try:
             for server_name in list(user.spawners):
-                await end(user, server_name, self.proxy, self.log)
+                await end(user, server_name, self.proxy, self.log, keep=keep)
             await super().delete(user_name)
         finally:
             _deleting.discard(number)
@@ -132,5 +142,6 @@ class Server(UserServerAPIHandler):  # type: ignore[misc]
         user = self.find_user(user_name)
         if user is None:
             raise HTTPError(404)
-        await end(user, server_name, self.proxy, self.log)
+        keep = self.settings["archives"].keep
+        await end(user, server_name, self.proxy, self.log, keep=keep)
         await super().delete(user_name, server_name)

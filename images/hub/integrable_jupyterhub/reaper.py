@@ -145,6 +145,7 @@ class Reaper:
         await self._unstick()
         if count := self._forget():
             log.warning("reaper: %d rows were of sessions that are no more", count)
+        await app.archives.expire()
         await app.proxy.check_routes(app.users, app._service_map)
 
     def look_soon(self, spawner: Any) -> None:

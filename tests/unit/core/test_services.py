@@ -264,6 +264,7 @@ def test_the_hub_is_told_what_the_settings_say() -> None:
         },
         "admission": {"starts": 8, "waiting": 100, "headroom_mb": 512},
         "ended_page": {"link": None, "text_de": None, "text_en": None},
+        "archive": {"on": True, "keep_days": 7, "max_mb": 100, "total_mb": 10240},
         "cull": {"idle_seconds": 1800, "max_age_seconds": 28800, "every_seconds": 60},
         "activity_seconds": 60,
     }

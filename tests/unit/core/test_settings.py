@@ -166,6 +166,11 @@ BAD: list[tuple[dict[str, Any], str]] = [
         " active sessions would be culled; choose a longer time" + IN_HOME,
     ),
     (
+        {"archive_total_mb": 63},
+        "archive_total_mb: 63 is less than archive_max_mb 64: not even one session's files would"
+        " fit; choose many times as much" + IN_HOME,
+    ),
+    (
         {"tls_key_file": __file__},
         "tls_certificate_file: not set, but tls_key_file is; set both or neither" + IN_HOME,
     ),

@@ -35,6 +35,9 @@ VALUES: dict[str, dict[str, Any]] = {
         "strangers": ["s"],
     },
     "firewall/integrable-jupyterhub-firewall.service": {"firewall": FIREWALL},
+    "forget/forget": {"requests": "/r", "role_label": "l", "unit": "u"},
+    "forget/integrable-jupyterhub-forget.path": {"requests": "/r"},
+    "forget/integrable-jupyterhub-forget.service": {"forget": "/f"},
     "session/network.nft": {
         "doors": [("172.27.0.2", 8081)],
         "kbytes_per_second": 1,

@@ -16,7 +16,7 @@ import pytest
 from pyinfra.api.facts import FactBase
 
 from hubhost import facts, services
-from hubhost.hostfile import FileState
+from hubhost.hostfile import FileState, HostFolder
 from hubhost.images import PresentImage
 from hubhost.isolation import JUMPS, JUMPS6, Policy, chains, chains6, listing
 from hubhost.preflight import HostReport, Listener, problems
@@ -37,6 +37,9 @@ FACTS: dict[type[FactBase[Any]], dict[str, Any]] = {
         "others_image": "b:1",
     },
     facts.Files: {"paths": ("/etc/x", "/etc/with blank")},
+    facts.Folders: {"paths": ("/etc/x", "/etc/with blank")},
+    facts.Unit: {"unit": "x.path"},
+    facts.Kept: {},
     facts.Content: {"path": "/etc/with blank"},
     facts.Engine: {},
     facts.MissingPackages: {"packages": ("a", "b")},
@@ -47,7 +50,6 @@ FACTS: dict[type[FactBase[Any]], dict[str, Any]] = {
     facts.OurImages: {},
     facts.Secrets: {},
     facts.Certificate: {"directory": "/etc/x"},
-    facts.Timer: {"unit": "integrable-jupyterhub-certificate"},
     facts.ServedCertificate: {"directory": "/etc/x", "address": "172.27.0.4:8000"},
     facts.Container: {"service": SERVICE},
     facts.Status: {},
@@ -242,6 +244,28 @@ def test_files_that_exist_are_described(programs: Programs, tmp_path: Path) -> N
     owner = path.stat()
     digest = hashlib.sha256(b"content\n").hexdigest()
     assert found == {str(path): FileState(digest, 0o640, owner.st_uid, owner.st_gid)}
+
+
+def test_folders_are_told_with_mode_and_owner(programs: Programs, tmp_path: Path) -> None:
+    folder, file = tmp_path / "a folder", tmp_path / "file"
+    folder.mkdir(mode=0o700)
+    file.touch()
+    paths = (str(folder), str(file), str(tmp_path / "missing"))
+    found = facts.Folders().process(programs.output(command(facts.Folders, paths=paths)))
+    owner = folder.stat()
+    assert found == [HostFolder(PurePosixPath(folder), 0o700, owner.st_uid, owner.st_gid)]
+
+
+def test_a_unit_is_told_in_three_words(programs: Programs) -> None:
+    programs.add("systemctl", "case $1 in is-*) echo ${1#is-} ;; *) echo no ;; esac")
+    found = facts.Unit().process(programs.output(command(facts.Unit, unit="x.path")))
+    assert found == ["enabled", "active", "no"]
+
+
+def test_what_there_is_of_a_user_is_added_up() -> None:
+    assert facts.Kept().process(["3", "4"]) == 7
+    assert facts.Kept().process(["0"]) == 0
+    assert facts.Kept().process(["unknown"]) is None
 
 
 @pytest.mark.parametrize("content", ["", "one\n", "one\n\n two\n"])

@@ -20,7 +20,7 @@ from pyinfra.context import ctx_host
 
 from hubhost import facts, operations, services
 from hubhost.engine import daemon_configuration
-from hubhost.hostfile import SERVICES_GROUP, FileState, HostFile
+from hubhost.hostfile import SERVICES_GROUP, FileState, HostFile, HostFolder
 from hubhost.images import ImageSet, PresentImage, build_files
 from hubhost.isolation import JUMPS, JUMPS6, Policy, chains, chains6, listing
 from hubhost.network import Network
@@ -83,6 +83,11 @@ MAKING: dict[str, Callable[[], list[StringCommand]]] = {
     ),
     "fresh_engine": lambda: commands(operations.fresh_engine, {facts.EngineIsStale: True}),
     "file_tree": lambda: commands(operations.file_tree, {facts.Files: {}}, files=(FILE,)),
+    "folders": lambda: commands(
+        operations.folders, {facts.Folders: []}, folders=services.HUB_FOLDERS
+    ),
+    "unit": lambda: commands(operations.unit, {facts.Unit: []}, unit="x.path"),
+    "forget": lambda: commands(operations.forget, {facts.Kept: 3}, user="u"),
     "docker_network": lambda: commands(
         operations.docker_network, {facts.DockerNetwork: None}, network=NETWORK
     ),
@@ -126,7 +131,6 @@ MAKING: dict[str, Callable[[], list[StringCommand]]] = {
         directory="/etc/integrable-jupyterhub/tls",
         names=names(SETTINGS),
     ),
-    "timer": lambda: commands(operations.timer, {facts.Timer: []}, unit="daily"),
     "served_certificate": lambda: commands(
         operations.served_certificate,
         {facts.ServedCertificate: False},
@@ -235,6 +239,41 @@ def test_only_the_files_that_differ_are_written() -> None:
     other = replace(FILE, path=PurePosixPath("/etc/x/other"))
     (command,) = commands(operations.file_tree, {facts.Files: state_of(FILE)}, files=(FILE, other))
     assert "/etc/x/other" in text(command)
+
+
+def test_only_folders_that_differ_are_made(programs: Programs, tmp_path: Path) -> None:
+    owner = tmp_path.stat()
+    right, wrong, missing = (
+        HostFolder(PurePosixPath(tmp_path / name), mode, owner.st_uid, owner.st_gid)
+        for name, mode in (("a", 0o700), ("b", 0o700), ("c", 0o750))
+    )
+    Path(wrong.path).mkdir(mode=0o777)
+    made = commands(
+        operations.folders,
+        {facts.Folders: [right, replace(wrong, mode=0o777)]},
+        folders=(right, wrong, missing),
+    )
+    for command in made:
+        assert programs.run(text(command)).returncode == 0
+    found = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    assert {name: found.get(name) for name in "abc"} == {"a": None, "b": 0o700, "c": 0o750}
+    every = {facts.Folders: [right, wrong, missing]}
+    assert commands(operations.folders, every, folders=(right, wrong, missing)) == []
+
+
+def test_a_unit_that_is_as_it_is_written_is_left_alone() -> None:
+    right = ["enabled", "active", "no"]
+    assert commands(operations.unit, {facts.Unit: right}, unit="x.path") == []
+    for at, word in enumerate(("disabled", "inactive", "yes")):
+        state = [*right[:at], word, *right[at + 1 :]]
+        assert commands(operations.unit, {facts.Unit: state}, unit="x.path")
+
+
+def test_to_forget_a_user_says_the_name_in_no_command() -> None:
+    (command,) = commands(operations.forget, {facts.Kept: 1}, user="u1234567")
+    assert "u1234567" not in text(command)
+    assert stdin(command) == "u1234567"
+    assert commands(operations.forget, {facts.Kept: 0}, user="u1234567") == []
 
 
 def test_a_file_is_written_with_content_and_mode(programs: Programs, tmp_path: Path) -> None:
@@ -638,19 +677,6 @@ def test_a_certificate_is_warned_of_before_it_ends(tls_host: Host, days: int, wo
 def test_a_served_certificate_needs_nothing() -> None:
     given = {facts.ServedCertificate: True}
     assert commands(operations.served_certificate, given, directory="/x", address="a:1") == []
-
-
-@pytest.mark.parametrize(
-    ("state", "made"),
-    [
-        (["enabled", "active", "no", "no"], 0),
-        (["disabled", "active", "no", "no"], 1),
-        (["enabled", "inactive", "no", "no"], 1),
-        (["enabled", "active", "no", "yes"], 1),
-    ],
-)
-def test_a_timer_is_enabled_and_runs(state: list[str], made: int) -> None:
-    assert len(commands(operations.timer, {facts.Timer: state}, unit="daily")) == made
 
 
 # --- Containers ------------------------------------------------------------------------------

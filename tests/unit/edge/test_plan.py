@@ -23,7 +23,7 @@ from tests.unit.core.sample import ROOT
 
 ROLES = [
     *("Sessions", "Docker", "Network", "Firewall", "Images", "Secrets", "TLS"),
-    *("Database", "Proxy", "Docker filter", "Hub"),
+    *("Database", "Proxy", "Docker filter", "Forget", "Hub"),
 ]
 PROGRESS = r"""
 --> (Loading config|Loading inventory|Connecting to hosts|Disconnecting from hosts)\.\.\.
@@ -133,6 +133,9 @@ def test_the_plan_is_a_checklist_that_a_person_reads(planned: Run) -> None:
         "Proxy | Serve the certificate",
         "Docker filter | Configure the Docker filter",
         "Docker filter | Run the Docker filter",
+        "Forget | Make the folders that the hub writes to",
+        "Forget | Write the script and its units",
+        "Forget | Watch for requests to forget a user",
         "Hub | Configure the hub",
         "Hub | Run the hub",
     ]

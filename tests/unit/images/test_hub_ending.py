@@ -8,13 +8,11 @@ from collections.abc import Callable, Coroutine
 from types import SimpleNamespace
 from typing import Any
 
-import jupyterhub.user
 import pytest
-from integrable_jupyterhub import ending
+from integrable_jupyterhub import ending, purge
 from integrable_jupyterhub.ending import Server, User, end, quiet
 from jupyterhub.apihandlers.users import UserAPIHandler, UserServerAPIHandler
 from jupyterhub.scopes import Scope
-from sqlalchemy.exc import OperationalError
 from tornado.web import HTTPError
 
 from tests.unit.images.samples import in_loop
@@ -67,7 +65,6 @@ class Somebody:
         self.id, self.name = 7, "u"
         self.spawners = {"": Spawner()}
         self.stopped = 0
-        self.log, self.db = LOG, SimpleNamespace()
 
     async def stop(self, server_name: str) -> None:
         await asyncio.sleep(0)
@@ -115,33 +112,6 @@ async def test_a_start_that_had_made_nothing_needs_no_stop() -> None:
     user.spawners[""].spawn(forever())
     await ended(user)
     assert (user.stopped, user.spawners[""].pending) == (0, None)
-
-
-@in_loop
-async def test_a_stop_goes_on_when_the_database_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    """JupyterHub's fails half-way, and leaves the session pending."""
-    user = Somebody()
-    user.db = SimpleNamespace(rollback=lambda: rolled_back.append(user.stopped))
-    rolled_back: list[int] = []
-
-    async def fails_twice(self: Somebody, server_name: str = "") -> None:
-        self.spawners[server_name]._stop_pending = True
-        self.stopped += 1
-        if self.stopped < 3:
-            raise OperationalError("SELECT 1", {}, Exception("the connection is closed"))
-        self.spawners.pop(server_name)
-
-    monkeypatch.setattr(ending, "AGAIN_SECONDS", 0)
-    monkeypatch.setattr(jupyterhub.user.User, "stop", fails_twice)
-    ending.install()
-    await jupyterhub.user.User.stop(user, "")
-    assert (rolled_back, user.spawners) == ([1, 2], {})
-
-    user.spawners[""], user.stopped = Spawner(), 0
-    monkeypatch.setattr(ending, "PATIENCE_SECONDS", 0)
-    with pytest.raises(OperationalError):
-        await jupyterhub.user.User.stop(user, "")
-    assert user.spawners[""].pending is None
 
 
 @in_loop
@@ -207,6 +177,33 @@ async def test_quiet_returns_when_nothing_is_under_way() -> None:
     await asyncio.wait_for(waiting, 1)
 
 
+class Archives:
+    """Notes what it is asked for."""
+
+    def __init__(self) -> None:
+        self.kept, self.forgotten = list[str](), list[str]()
+        self.store = SimpleNamespace(forget=self.forgotten.append)
+
+    async def keep(self, user: Somebody, spawner: Spawner) -> None:
+        assert spawner.pending == "stop"  # nobody else stops it, or starts it, meanwhile
+        self.kept.append(user.name)
+        assert user.stopped == 0
+
+
+@in_loop
+async def test_what_serves_is_archived_before_it_ends_and_what_starts_is_not() -> None:
+    archives, proxy = Archives(), Proxy()
+    serving, starting = Somebody(), Somebody()
+    serving.spawners[""].server = "s"
+    await end(serving, "", proxy, LOG, keep=archives.keep)
+    assert (archives.kept, proxy.deleted, serving.stopped) == (["u"], 1, 1)
+    starting.spawners[""].spawn(forever())
+    starting.spawners[""].server = "s"
+    await asyncio.sleep(0)
+    await end(starting, "", proxy, LOG, keep=archives.keep)
+    assert (archives.kept, starting.stopped) == (["u"], 1)
+
+
 # --- The handlers ------------------------------------------------------------------------------
 class Asked:
     """What needs_scope and our methods use of a handler."""
@@ -218,6 +215,15 @@ class Asked:
         self.expanded_scopes = set(scopes)
         self.parsed_scopes = dict.fromkeys(scopes, Scope.ALL)
         self.request = SimpleNamespace(path="/hub/api/users/u")
+        self.noted, self.purge = Archives(), "0"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {"archives": self.noted}
+
+    def get_query_argument(self, name: str, default: str) -> str:
+        assert (name, default) == ("purge", "0")
+        return self.purge
 
     def find_user(self, name: str) -> Somebody | None:
         return self.user
@@ -280,6 +286,51 @@ async def deletes_once(beneath: list[str]) -> None:
 
 def test_a_user_is_deleted_once(beneath: list[str]) -> None:
     deletes_once(beneath)
+
+
+@pytest.fixture
+def asked_host(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    names: list[str] = []
+    monkeypatch.setattr(purge, "ask_host", names.append)
+    return names
+
+
+@in_loop
+async def archives_or_purges(asked_host: list[str]) -> None:
+    def serving() -> Somebody:
+        user = Somebody()
+        user.spawners[""].server = "s"
+        return user
+
+    keeping = handler(User, serving(), "delete:users")
+    await keeping.delete("u")
+    assert (keeping.noted.kept, keeping.noted.forgotten, asked_host) == (["u"], [], [])
+    stopping = handler(Server, serving(), "delete:servers")
+    await stopping.delete("u")
+    assert stopping.noted.kept == ["u"]
+
+    purging = handler(User, serving(), "delete:users")
+    purging.purge = "1"
+    await purging.delete("u")
+    assert (purging.noted.kept, purging.noted.forgotten) == ([], ["u"])
+    gone = handler(User, None, "delete:users")
+    gone.purge = "1"
+    await gone.delete("u")
+    assert (gone.status, gone.noted.forgotten, asked_host) == (204, ["u"], ["u", "u"])
+
+    wrong = handler(User, serving(), "delete:users")
+    wrong.purge = "yes"
+    assert await status_of(wrong.delete("u")) == 400
+    assert wrong.noted.kept == []
+    stranger = handler(User, serving(), "read:users")
+    stranger.purge = "1"
+    with pytest.raises(HTTPError, match="403"):
+        await stranger.delete("u")
+    assert (stranger.noted.forgotten, asked_host) == ([], ["u", "u"])
+
+
+def test_a_delete_archives_and_a_purge_does_not(beneath: list[str], asked_host: list[str]) -> None:
+    archives_or_purges(asked_host)
 
 
 @in_loop

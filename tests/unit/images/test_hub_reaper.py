@@ -150,14 +150,18 @@ class FakeApp:
         self._service_map: dict[str, Any] = {}
         self.config = SimpleNamespace(DockerSpawner=SimpleNamespace(client_kwargs={}))
         self.users: dict[int, Any] = {}
-        self.checked = 0
+        self.checked = self.expired = 0
         self.proxy = SimpleNamespace(check_routes=self._check)
+        self.archives = SimpleNamespace(expire=self._expire)
         for spawner in spawners:
             self.add(spawner)
 
     def add(self, spawner: FakeSpawner) -> None:
         user = SimpleNamespace(spawners={"": spawner}, base_url=f"/user/{spawner.container_name}/")
         self.users[len(self.users)] = spawner.user = user
+
+    async def _expire(self) -> None:
+        self.expired += 1
 
     async def _check(self, users: Any, services: Any) -> None:
         assert users is self.users
@@ -197,7 +201,7 @@ def test_a_look_removes_orphans_and_ends_the_dead(
     assert docker.removed == ["id-left"]
     assert (serving.polls, starting.polls, crashed.polls) == (0, 0, 1)
     assert ended == [crashed]
-    assert app.checked == 1
+    assert (app.checked, app.expired) == (1, 1)
 
 
 def test_who_begins_while_docker_lists_is_left_alone(
