@@ -63,6 +63,7 @@ archive_total_mb = 10240  # so much of all sessions on the host's disk; the olde
 tls_key_file = None  # private key, e.g. "files/ssl/hub.key"; None: self-signed [SSL_KEY_FILE]
 tls_certificate_file = None  # its certificate, PEM [SSL_CRT_FILE]
 tls_ca_file = None  # intermediate certificates, PEM [SSL_CA_FILE]
+tls_managed_on_host = False  # the host renews its certificate (certbot): deploys leave it alone
 
 # --- Services ------------------------------------------------------------------------------
 database_name = "jupyterhub"  # [POSTGRES_DB]

@@ -26,6 +26,9 @@ from hubhost.service import (
     Service,
 )
 from hubhost.services import HUB_PURGE
+from hubhost.tls import WARN_BEFORE
+
+WARN_SECONDS = int(WARN_BEFORE.total_seconds())
 
 ENGINE_PACKAGE = """
 for package in docker.io docker-ce; do
@@ -438,7 +441,10 @@ true
 
 
 class Certificate(FactBase[list[str]]):
-    """The host's certificate: "valid" if so for 30 more days and fit for its key; its names."""
+    """The host's certificate: a word, where it fits its key; its names; the key's mode and owner.
+
+    The word is "valid" for 30 more days or longer, "ending" from 21 days on, then "expiring".
+    """
 
     default = list
 
@@ -450,9 +456,11 @@ class Certificate(FactBase[list[str]]):
     def command(self, directory: str) -> str:
         return f"""
 cd {quote(directory)} 2>/dev/null || exit 0
-openssl x509 -in tls.crt -noout -checkend 2592000 >/dev/null 2>&1 \\
-  && [ "$(openssl x509 -in tls.crt -noout -pubkey)" = "$(openssl pkey -in tls.key -pubout)" ] \\
-  && echo valid
+key=$(openssl pkey -in tls.key -pubout 2>/dev/null)
+[ -n "$key" ] && [ "$(openssl x509 -in tls.crt -noout -pubkey 2>/dev/null)" = "$key" ] \\
+  && {{ openssl x509 -in tls.crt -noout -checkend 2592000 >/dev/null && echo valid \\
+    || {{ openssl x509 -in tls.crt -noout -checkend {WARN_SECONDS} >/dev/null && echo ending; }} \\
+    || echo expiring; }}
 openssl x509 -in tls.crt -noout -ext subjectAltName 2>/dev/null | sed -n '2s/^ *//p'
 stat -c '%a %u %g' tls.key 2>/dev/null
 true
@@ -461,6 +469,33 @@ true
     @override
     def process(self, output: list[str]) -> list[str]:
         return output
+
+
+class ServedCertificate(FactBase[bool]):
+    """Whether the proxy (address:port) serves the certificate that lies in `directory`."""
+
+    default = bool
+
+    @override
+    def requires_command(self, directory: str, address: str) -> str:
+        return "openssl"
+
+    @override
+    def command(self, directory: str, address: str) -> str:
+        return f"{serves(directory, address)} && echo yes; true"
+
+    @override
+    def process(self, output: list[str]) -> bool:
+        return "yes" in output
+
+
+def serves(directory: str, address: str) -> str:
+    """Shell: succeeds where `address` (host:port) serves the certificate in `directory`."""
+    served = f"timeout 10 openssl s_client -connect {address} </dev/null 2>/dev/null"
+    return (
+        f'[ "$({served} | openssl x509 2>/dev/null)" = '
+        f'"$(openssl x509 -in {quote(directory)}/tls.crt 2>/dev/null)" ]'
+    )
 
 
 class Container(FactBase[ContainerState]):

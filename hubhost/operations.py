@@ -31,7 +31,7 @@ from hubhost.paths import DAEMON_JSON, DOCKER_SOCKET, FIREWALL_UNIT, FORGET, SEC
 from hubhost.rotation import Rotation
 from hubhost.rotation import discard as rotation_script
 from hubhost.secrets import Secret, secrets_script
-from hubhost.service import HUB_NAME, Action, Service, plan
+from hubhost.service import HUB_NAME, PROXY_NAME, Action, Service, plan
 from hubhost.services import HUB_PURGE
 from hubhost.settings import Settings
 
@@ -89,7 +89,7 @@ def write(file: HostFile) -> StringCommand:
     """
     path, new = shlex.quote(str(file.path)), shlex.quote(f"{file.path}.new")
     return script(
-        f"mkdir -p {shlex.quote(str(file.path.parent))}",
+        f"(umask 022; mkdir -p {shlex.quote(str(file.path.parent))})",
         f"umask 077; base64 -d > {new}",
         f"chown 0:{file.group} {new}; chmod {file.mode:o} {new}; mv {new} {path}",
         stdin=base64.encodebytes(file.content.encode()).decode(),
@@ -285,21 +285,43 @@ def discard(rotation: Rotation) -> Commands:
 
 
 @operation()
-def self_signed_certificate(directory: str, names: tuple[str, ...]) -> Commands:
-    """Make a certificate for `names` (``DNS:…``, ``IP:…``), or a new one before it expires."""
+def self_signed_certificate(directory: str, names: tuple[str, ...], keep: bool = False) -> Commands:
+    """Make a certificate for `names` (``DNS:…``, ``IP:…``), or a new one before it expires.
+
+    `keep`: whatever is there, if it fits its key.
+    """
     state = host.get_fact(facts.Certificate, directory=directory)
+    if keep and state and state[0] in ("valid", "ending", "expiring"):
+        return
     shown = ", ".join(name.replace("IP:", "IP Address:") for name in names)
     if state == ["valid", shown, f"640 0 {SERVICES_GROUP}"]:
         return
     common_name = names[0].partition(":")[2]
     yield script(
-        f"mkdir -p {directory}; cd {directory}; umask 077",
+        f"install -d -m 755 {directory}; cd {directory}; umask 077",
         "openssl req -x509 -newkey rsa:3072 -sha256 -days 825 -nodes -keyout tls.key.new"
         f" -out tls.crt.new -subj '/CN={common_name}' -addext subjectAltName={','.join(names)}"
         " -addext basicConstraints=critical,CA:TRUE 2>/dev/null",
         f"chown 0:{SERVICES_GROUP} tls.key.new; chmod 640 tls.key.new; chmod 644 tls.crt.new",
         "mv tls.key.new tls.key; mv tls.crt.new tls.crt",
     )
+
+
+@operation()
+def served_certificate(directory: str, address: str) -> Commands:
+    """Have the running proxy (host:port) take up the certificate in `directory`; nobody notices."""
+    if not host.get_fact(facts.ServedCertificate, directory=directory, address=address):
+        yield script(
+            f"docker kill --signal HUP {PROXY_NAME} >/dev/null",
+            "end=$(( $(date +%s) + 20 ))",
+            f"until {facts.serves(directory, address)}; do",
+            '  if [ "$(date +%s)" -ge $end ]; then',
+            f"    docker logs --tail 5 {PROXY_NAME} >&2 2>&1",
+            f"    echo '{PROXY_NAME}: serves another certificate than the one in {directory},"
+            f" its last lines are above; `docker restart {PROXY_NAME}`' >&2; exit 1",
+            "  fi; sleep 0.2",
+            "done",
+        )
 
 
 @operation()

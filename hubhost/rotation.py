@@ -9,6 +9,7 @@ from hubhost.errors import Problem, Problems
 from hubhost.paths import SECRETS, TLS
 from hubhost.secrets import ALL_SECRETS, SERVICE_TOKENS
 from hubhost.settings import Settings
+from hubhost.tls import renewal
 
 CERTIFICATE = "tls"
 USAGE = "make rotate SECRET=name"
@@ -52,7 +53,11 @@ def rotations(names: str, service: str, settings: Settings) -> tuple[Rotation, .
     Raises:
         Problems: no or unknown names, a service that has no token, a certificate not made here.
     """
-    own = settings.tls_certificate_file is None
+    others = {
+        "tls_certificate_file": settings.tls_certificate_file is not None,
+        "tls_managed_on_host": settings.tls_managed_on_host,
+    }
+    own = not any(others.values())
     allowed = [secret.name for secret in ALL_SECRETS] + ([CERTIFICATE] if own else [])
     wanted = allowed if names == "all" else [name for name in names.split(",") if name]
     found: list[Problem] = []
@@ -60,8 +65,8 @@ def rotations(names: str, service: str, settings: Settings) -> tuple[Rotation, .
         found.append(Problem("SECRET", "not set", f"{USAGE}, one or more of {', '.join(allowed)}"))
     for name in wanted:
         if name == CERTIFICATE and not own:
-            message = "the certificate is that of tls_certificate_file"
-            found.append(Problem("SECRET", message, "replace the files it names, and deploy"))
+            message = f"the certificate is that of {next(s for s in others if others[s])}"
+            found.append(Problem("SECRET", message, renewal(settings)))
         elif name not in allowed:
             remedy = f"name one or more of {', '.join(allowed)}"
             found.append(Problem("SECRET", f"there is no {name!r}", remedy))

@@ -32,16 +32,20 @@ class Place:
 
 @dataclass(frozen=True)
 class Mount:
-    """A file or folder of the host (absolute path) or a named volume, seen in the container."""
+    """A file or folder of the host (absolute path) or a named volume, seen in the container.
+
+    `taken_up`: the running service takes up what changes in it, and need not be replaced.
+    """
 
     source: str
     target: str
     read_only: bool = True
+    taken_up: bool = False
 
     @property
     def is_file_of_ours(self) -> bool:
         """Whether its content belongs to the container's digest: files do, sockets and data not."""
-        return self.source.startswith("/") and self.read_only
+        return self.source.startswith("/") and self.read_only and not self.taken_up
 
     def __str__(self) -> str:
         return f"{self.source}:{self.target}{':ro' if self.read_only else ''}"
@@ -104,9 +108,10 @@ class Service:
         options = ["--name", self.name, "--hostname", self.name]
         options += ["--network", self.place.network if self.place else "none"]
         if self.place:
-            # A session's address leads nowhere for a moment after it crashed: to be told so after
-            # 7 s instead of the kernel's 127.
+            # The address of what crashed or was stopped leads nowhere: to be told so after 7 s, or
+            # 25 s on an open connection, not after the kernel's 127 and 924.
             options += ["--ip", str(self.place.ip), "--sysctl", "net.ipv4.tcp_syn_retries=2"]
+            options += ["--sysctl", "net.ipv4.tcp_retries2=6"]
         options += ["--user", f"{self.user}:{self.group}"]
         options += ["--restart", "unless-stopped", "--read-only", "--cap-drop", "ALL"]
         options += ["--security-opt", "no-new-privileges", "--pids-limit", "512"]

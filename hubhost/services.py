@@ -33,6 +33,7 @@ from hubhost.settings import Settings
 HUB_CONFIG = ETC / "hub" / "config.json"
 DATABASE_VOLUME = "jupyterhub_db"
 SESSION_PREFIX = "jupyterhub_session-"
+TLS_FOLDER = "/run/secrets/tls"
 HUB_USER, DATABASE_USER, PROXY_USER, FILTER_USER = 65602, 65603, 65604, 65605
 
 FILTER_CONFIG = ETC / "filter" / "config.json"
@@ -89,10 +90,11 @@ def proxy(settings: Settings) -> Service:
         user=PROXY_USER,
         group=SERVICES_GROUP,
         memory_mb=settings.proxy_memory_mb,
+        environment=(("TRUSTED_PROXIES", ",".join(map(str, settings.trusted_proxies))),),
         command=(
             *("--ip", "0.0.0.0", "--port", str(PROXY_PORT)),  # noqa: S104  (in the container)
             *("--api-ip", "0.0.0.0", "--api-port", str(PROXY_API_PORT)),  # noqa: S104
-            *("--ssl-key", "/run/secrets/tls.key", "--ssl-cert", "/etc/proxy/tls.crt"),
+            *("--ssl-key", f"{TLS_FOLDER}/tls.key", "--ssl-cert", f"{TLS_FOLDER}/tls.crt"),
             # Until the hub has given a new proxy its routes, and where a session is gone: the hub.
             *("--default-target", hub_url),
             *("--error-target", f"{hub_url}{settings.base_url}hub/error"),
@@ -101,8 +103,7 @@ def proxy(settings: Settings) -> Service:
         ),
         mounts=(
             _secret("proxy_token"),
-            Mount(str(TLS / "tls.key"), "/run/secrets/tls.key"),
-            Mount(str(TLS / "tls.crt"), "/etc/proxy/tls.crt"),
+            Mount(str(TLS), TLS_FOLDER, taken_up=True),
         ),
         ports=tuple(ports),
         health=("node", "/opt/proxy/health.js"),

@@ -203,6 +203,7 @@ class Settings(BaseModel):
     tls_key_file: ExistingFile | None
     tls_certificate_file: ExistingFile | None
     tls_ca_file: ExistingFile | None
+    tls_managed_on_host: bool
 
     database_name: Identifier
     database_user: Identifier
@@ -317,6 +318,9 @@ class Settings(BaseModel):
             message = "not set, but tls_ca_file is"
             remedy = f"name the certificate and its key in {HOME}"
             problems.append(Problem("tls_certificate_file", message, remedy))
+        if self.tls_managed_on_host and self.tls_certificate_file:
+            message = "set, and so is tls_certificate_file: a deploy would undo what the host does"
+            problems.append(Problem("tls_managed_on_host", message, f"set one of them in {HOME}"))
         if self.session_home_mb >= self.session_memory_mb:
             problems.append(
                 Problem(

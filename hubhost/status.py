@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from hubhost.settings import Settings
+from hubhost.tls import WARN_BEFORE
 
 REPORTS = "STATUS_REPORTS"
 """Environment variable: the folder where ops/status.py puts a file for each host."""
@@ -145,7 +146,6 @@ class Limits:
 
 # --- What is wrong -------------------------------------------------------------------------------
 LITTLE_DISK_MB, NO_DISK_MB = 5_000, 1_000
-CERTIFICATE_DAYS = 21
 IMAGE_DAYS = 30
 CLOCK_SECONDS = 60
 
@@ -201,7 +201,7 @@ def _of_room(status: HostStatus, limits: Limits) -> Iterator[Finding]:
 
 def _of_time(status: HostStatus, now: float) -> Iterator[Finding]:
     days = (status.certificate_end - status.clock) // DAY
-    if days < CERTIFICATE_DAYS:
+    if days < WARN_BEFORE.days:
         severity = Severity.ERROR if days < 0 else Severity.WARNING
         message = f"ends in {days} days" if days >= 0 else "has ended"
         remedy = "put a new one into files/ssl/, and deploy; a self-signed one is made by a deploy"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import ssl
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,6 +17,9 @@ from hubhost.hostfile import SERVICES_GROUP, HostFile
 from hubhost.paths import TLS
 from hubhost.service import PROXY_NAME
 from hubhost.settings import HOME, Settings
+
+WARN_BEFORE = timedelta(days=21)
+"""How long before its end a certificate is warned of; certbot renews at 30 days."""
 
 
 def names(settings: Settings) -> tuple[str, ...]:
@@ -46,9 +49,7 @@ def given_files(settings: Settings, now: datetime | None = None) -> tuple[HostFi
     key_file, certificate_file = settings.tls_key_file, settings.tls_certificate_file
     if key_file is None or certificate_file is None:
         return ()
-    chain = _load("tls_certificate_file", certificate_file)
-    if settings.tls_ca_file:
-        chain += _load("tls_ca_file", settings.tls_ca_file)
+    chain = _chain(settings, certificate_file)
     found = [
         *_key_problems(key_file, chain[0]),
         *_time_problems(certificate_file, chain, now or datetime.now(UTC)),
@@ -62,6 +63,30 @@ def given_files(settings: Settings, now: datetime | None = None) -> tuple[HostFi
         HostFile(TLS / "tls.key", key_file.read_text(), 0o640, SERVICES_GROUP),
         HostFile(TLS / "tls.crt", served),
     )
+
+
+def ending(settings: Settings, now: datetime | None = None) -> str | None:
+    """A line of warning where the first of the admin's certificates to end does so soon."""
+    if (certificate_file := settings.tls_certificate_file) is None:
+        return None
+    end = min(found.not_valid_after_utc for found in _chain(settings, certificate_file))
+    if end - (now or datetime.now(UTC)) >= WARN_BEFORE:
+        return None
+    return f"tls_certificate_file: {certificate_file} ends on {end:%Y-%m-%d}; {renewal(settings)}"
+
+
+def renewal(settings: Settings) -> str:
+    """What an admin does about a certificate that ends."""
+    if settings.tls_managed_on_host:
+        return "renew it on the host"
+    if settings.tls_certificate_file:
+        return "put a renewed one in its place and deploy"
+    return "deploy, and there will be a new one"
+
+
+def _chain(settings: Settings, certificate_file: Path) -> list[x509.Certificate]:
+    chain = _load("tls_certificate_file", certificate_file)
+    return chain + (_load("tls_ca_file", settings.tls_ca_file) if settings.tls_ca_file else [])
 
 
 def _load(setting: str, path: Path) -> list[x509.Certificate]:

@@ -1,9 +1,16 @@
-"""The proxy's key and certificate: the admin's, or self-signed."""
+"""The proxy's key and certificate: the admin's, the host's own, or self-signed."""
 
-from hubhost.operations import file_tree, self_signed_certificate
-from hubhost.paths import TLS
+from pyinfra import logger
+from pyinfra.context import host
+
+from hubhost import facts
+from hubhost.hostfile import HostFile
+from hubhost.isolation import PROXY_PORT
+from hubhost.operations import file_tree, self_signed_certificate, unit
+from hubhost.paths import CERTIFICATE_CHECK, CERTIFICATE_UNIT, TLS, UNITS
 from hubhost.settings import Settings
-from hubhost.tls import given_files, names
+from hubhost.templates import render
+from hubhost.tls import WARN_BEFORE, ending, given_files, names, renewal
 from roles import deploy
 
 
@@ -14,5 +21,40 @@ def tls(settings: Settings) -> None:
         file_tree(name="Install the certificate and its key", files=files)
     else:
         self_signed_certificate(
-            name="Make a self-signed certificate", directory=str(TLS), names=names(settings)
+            name="Make a self-signed certificate",
+            directory=str(TLS),
+            names=names(settings),
+            keep=settings.tls_managed_on_host,
         )
+    check = render(
+        "tls/check.sh",
+        address=f"{settings.proxy_ip}:{PROXY_PORT}",
+        tls=TLS,
+        seconds=int(WARN_BEFORE.total_seconds()),
+        renewal=renewal(settings),
+    )
+    path = UNITS / CERTIFICATE_UNIT
+    file_tree(
+        name="Write the daily look at the certificate",
+        files=(
+            HostFile(CERTIFICATE_CHECK, check, 0o755),
+            HostFile(
+                path.with_suffix(".service"), render("tls/check.service", check=CERTIFICATE_CHECK)
+            ),
+            HostFile(path.with_suffix(".timer"), render("tls/check.timer")),
+        ),
+    )
+    unit(name="Look at the certificate daily", unit=f"{CERTIFICATE_UNIT}.timer")
+    _warn(settings)
+
+
+def _warn(settings: Settings) -> None:
+    """Of a certificate that no deploy renews."""
+    warning = ending(settings)
+    if settings.tls_managed_on_host:
+        word = host.get_fact(facts.Certificate, directory=str(TLS))[:1]
+        if word == ["expiring"]:
+            days = WARN_BEFORE.days
+            warning = f"{TLS}/tls.crt ends within {days} days; {renewal(settings)}"
+    if warning:
+        logger.warning("%s: %s", host.name, warning)

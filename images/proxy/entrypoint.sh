@@ -5,4 +5,4 @@ set -eu
 CONFIGPROXY_AUTH_TOKEN=$(cat /run/secrets/proxy_token)
 [ -n "$CONFIGPROXY_AUTH_TOKEN" ] || { echo "proxy: /run/secrets/proxy_token is empty" >&2; exit 1; }
 export CONFIGPROXY_AUTH_TOKEN
-exec node /opt/proxy/node_modules/configurable-http-proxy/bin/configurable-http-proxy "$@"
+exec node --require /opt/proxy/door.js /opt/proxy/node_modules/configurable-http-proxy/bin/configurable-http-proxy "$@"

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.deployment import Deployment, Run
 from tests.doors import DOCKER_DNS, ECHO, Seen, Who
-from tests.isolation import HUB_IMAGE, NETWORK, PYTHON, Container, World, world
+from tests.isolation import HUB_IMAGE, PYTHON, Container, World, world
 from tests.lab import Host
 from tests.lab.demo import hub_of
+from tests.lab.host import ROOT
 from tests.lab.outside import HOST, HOST6, METADATA
 from tests.lab.outside.world import SERVER
 
@@ -33,6 +35,8 @@ print(hub.getresponse().status)
 
 @pytest.fixture(scope="module")
 def isolated(host: Host, deployment: Deployment, first_run: Run) -> Iterator[World]:
+    # While it still reaches Debian's archive.
+    host.sh("apt-get -qq update; apt-get -qq install -y --no-install-recommends docker-compose")
     tests = host.sh("ip -4 -o route show dev eth0 scope link | cut -d ' ' -f 1")
     try:
         deployment.run(
@@ -51,13 +55,24 @@ def isolated(host: Host, deployment: Deployment, first_run: Run) -> Iterator[Wor
 
 @pytest.fixture(scope="module")
 def backend(host: Host, isolated: World) -> Iterator[Container]:
-    host.sh(
-        f"docker run -d --name backend --network {NETWORK} --ip {BACKEND}"
-        f" --volume /var/lib/outside/world.py:/world.py:ro"
-        f" --entrypoint python3 {HUB_IMAGE} /world.py echo {ECHO}"
-    )
-    yield Container("backend", BACKEND)
-    host.sh("docker rm -f backend")
+    """The compose project of examples/; of its own are image and command."""
+    own = {
+        "image": HUB_IMAGE,
+        "entrypoint": ["python3", "/world.py", "echo", str(ECHO)],
+        "volumes": ["/var/lib/outside/world.py:/world.py:ro"],
+    }
+    project = Path("/root/compose-attach")
+    files = {
+        "docker-compose.yml": (ROOT / "examples/compose-attach/docker-compose.yml").read_text(),
+        "docker-compose.override.yml": json.dumps({"services": {"backend": own}}),
+    }
+    host.sh(f"mkdir -p {project}")
+    for name, text in files.items():
+        host.run("tee", str(project / name), stdin=text.encode())
+    host.sh(f"cd {project}; docker-compose up -d 2>&1")
+    id_ = host.sh("docker ps -q --filter label=com.docker.compose.service=backend")
+    yield Container(id_, BACKEND)
+    host.sh(f"cd {project}; docker-compose down 2>&1; rm -r {project}")
 
 
 def tcp(address: str, *ports: int) -> list[tuple[str, str, int]]:
@@ -105,6 +120,31 @@ def test_a_backend_reaches_sessions_which_do_not_reach_it(
     assert isolated.try_from(Who.SESSION, tcp(BACKEND, ECHO)) == [REFUSED]
     # On the network, but on no list:
     assert isolated.try_from(Who.STRANGER, may + may_not) == [REFUSED] * 8
+
+
+USE = """
+import json, ssl, sys, urllib.request
+trusted = ssl.create_default_context(cafile="/etc/jupyterhub/tls.crt")
+for url, token in json.load(sys.stdin):
+    asked = urllib.request.Request(url, headers={"Authorization": f"token {token}"})
+    print(urllib.request.urlopen(asked, timeout=10, context=trusted).status)
+"""
+
+
+def test_a_compose_project_uses_hub_and_session_by_their_names(
+    host: Host, isolated: World, backend: Container
+) -> None:
+    hub = hub_of(host)[1]
+    asked = [
+        ("http://jupyterhub_hub:8081/hub/api/users", hub.token),
+        (
+            f"https://jupyterhub_proxy:8000/user/{isolated.user}/api/status",
+            hub.mint_token(isolated.user),
+        ),
+    ]
+    wire = json.dumps(asked).encode()
+    told = host.run("docker", "exec", "-i", backend.id, "python3", "-c", USE, stdin=wire)
+    assert told.stdout.split() == [b"200", b"200"]
 
 
 def test_only_listed_sources_reach_the_public_port(isolated: World) -> None:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
-from pathlib import Path
 
-import docker
 import pytest
 
 from tests.deployment import Deployment, Run
@@ -48,7 +45,13 @@ BREAK_AND_REPAIR = {
     "chmod 644 /etc/integrable-jupyterhub/secrets/proxy_token": [
         "Secrets | Make the secrets that are missing"
     ],
-    f"rm {TLS_FOLDER}/tls.crt": ["TLS | Make a self-signed certificate", "Proxy | Run the proxy"],
+    f"rm {TLS_FOLDER}/tls.crt": [
+        "TLS | Make a self-signed certificate",
+        "Proxy | Serve the certificate",
+    ],
+    "systemctl disable -q --now integrable-jupyterhub-certificate.timer": [
+        "TLS | Look at the certificate daily"
+    ],
     # Docker then adds its RETURN to DOCKER-USER again: that is no drift.
     "docker network create other && docker network rm other": [],
 }
@@ -119,37 +122,6 @@ def test_secrets_of_a_reference_configuration_are_taken_over(
     for secret in given.values():
         assert secret.rpartition(":")[2] not in verbose.output
     assert deployment.run().changed == []
-
-
-def test_a_certificate_of_the_admins_own_is_served(
-    deployment: Deployment,
-    host: Host,
-    first_run: Run,
-    restored: None,
-    tmp_path: Path,
-    containers: docker.DockerClient,
-) -> None:
-    host_key = tmp_path / "hub.key"
-    certificate = tmp_path / "hub.crt"
-    authority = tmp_path / "ca.crt"
-    make = f"""
-cd {tmp_path}
-openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -keyout ca.key \
-  -out ca.crt -subj /CN=authority
-openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout hub.key -out hub.csr \
-  -subj /CN=hub
-printf 'subjectAltName=IP:127.0.0.1' > ext
-openssl x509 -req -in hub.csr -CA ca.crt -CAkey ca.key -days 30 -extfile ext -out hub.crt
-"""
-    subprocess.run(["sh", "-ec", make], check=True, capture_output=True)
-    changed = deployment.run(
-        tls_key_file=str(host_key),
-        tls_certificate_file=str(certificate),
-        tls_ca_file=str(authority),
-    ).changed
-    assert changed == ["TLS | Install the certificate and its key", "Proxy | Run the proxy"]
-    served = Hub(f"{host.public_url}/hub/api", "none", authority)
-    assert served.call("GET", "/").status_code == 200
 
 
 WRONG_NETWORK = """

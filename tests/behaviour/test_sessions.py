@@ -13,7 +13,6 @@ import requests
 from tests.deployment import Deployment, Run
 from tests.lab import Host, engine
 from tests.lab.client import Hub, Session
-from tests.lab.demo import hub_of
 from tests.sessions import name_of, session_containers
 
 SUBNET_FOR_SESSIONS = ipaddress.ip_network("172.27.128.0/17")
@@ -166,19 +165,6 @@ def test_an_idle_session_is_culled_with_its_user(
         return hub.call("GET", f"/users/{name}").status_code == 404
 
     assert engine.until(gone, 120)
-
-
-def test_it_works_below_a_path(
-    deployment: Deployment, host: Host, first_run: Run, restored: None
-) -> None:
-    deployment.run(base_url="/jupyter")
-    hub = hub_of(host, "/jupyter")[1]
-    hub.create_user("below")
-    hub.start_server("below")
-    session = hub.attach("below", hub.mint_token("below"))
-    assert "/jupyter/user/below" in session.url
-    assert session.run("6*7").value == "42"
-    hub.delete_user("below")
 
 
 def test_debug_logging_is_a_setting(

@@ -24,7 +24,7 @@ README = ROOT / "README.md"
 LINK = re.compile(r"\]\((?!https?:)([^)\s]+)\)")
 # Folders of the repository that a path in backquotes may begin with.
 PATH = re.compile(
-    r"`((?:hubhost|roles|tests|files|images|docs|group_data|requirements)/[\w./-]*)[`:]"
+    r"`((?:hubhost|roles|tests|files|images|docs|examples|group_data|requirements)/[\w./-]*)[`:]"
 )
 MADE_BY_A_PERSON = {"group_data/GROUP.py"}
 

@@ -24,8 +24,10 @@ def test_all_are_all_that_are_made_on_the_host(tmp_path: Path) -> None:
     for name in ("key", "crt"):
         (tmp_path / name).write_text("")
     assert [r.name for r in rotations("all", "", settings(**given))] == names
-    with pytest.raises(Problems, match=r"that of tls_certificate_file; replace the files"):
+    with pytest.raises(Problems, match=r"that of tls_certificate_file; put a renewed one"):
         rotations("tls", "", settings(**given))
+    with pytest.raises(Problems, match=r"that of tls_managed_on_host; renew it on the host"):
+        rotations("tls", "", settings(tls_managed_on_host=True))
 
 
 def test_every_rotation_says_what_it_costs() -> None:

@@ -14,7 +14,7 @@ from integrable_jupyterhub.config import HubConfig
 from hubhost import services
 from hubhost.hostfile import SERVICES_GROUP
 from hubhost.images import notebook_reference
-from hubhost.paths import SECRETS, TLS
+from hubhost.paths import SECRETS
 from hubhost.secrets import ALL_SECRETS
 from hubhost.service import DATABASE_NAME, FILTER_NAME, HUB_NAME, PROXY_NAME, Service
 from hubhost.sessions import session_files
@@ -152,7 +152,7 @@ def test_the_database_keeps_its_data_in_a_named_volume() -> None:
 def test_no_secret_is_in_an_environment_or_a_command() -> None:
     for service in by_name().values():
         assert {key for key, _ in service.environment} <= {
-            *("POSTGRES_DB", "POSTGRES_USER", "DOCKER_HOST"),
+            *("POSTGRES_DB", "POSTGRES_USER", "DOCKER_HOST", "TRUSTED_PROXIES"),
         }
         assert not [word for word in service.command if "token" in word or "password" in word]
 
@@ -172,7 +172,6 @@ def test_each_service_sees_only_the_secrets_that_it_uses() -> None:
 
 def test_every_mounted_file_is_written_by_a_role() -> None:
     written = {str(SECRETS / secret.name) for secret in ALL_SECRETS}
-    written |= {str(TLS / "tls.key"), str(TLS / "tls.crt")}
     written |= {str(file.path) for file in services.hub_files(settings())}
     written |= {str(file.path) for file in services.filter_files(settings())}
     written |= {str(file.path) for file in session_files(settings())}

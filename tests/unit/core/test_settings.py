@@ -179,6 +179,15 @@ BAD: list[tuple[dict[str, Any], str]] = [
         "tls_key_file: not set, but tls_certificate_file is; set both or neither" + IN_HOME,
     ),
     (
+        {
+            "tls_managed_on_host": True,
+            "tls_key_file": __file__,
+            "tls_certificate_file": __file__,
+        },
+        "tls_managed_on_host: set, and so is tls_certificate_file: a deploy would undo what the"
+        " host does; set one of them" + IN_HOME,
+    ),
+    (
         {"tls_ca_file": "/nonexistent"},
         f"tls_ca_file: '/nonexistent': must be a file on the controller; {CHANGE}",
     ),

@@ -51,6 +51,9 @@ VALUES: dict[str, dict[str, Any]] = {
     "session/resolv.conf": {},
     "session/runtime": {},
     "session/seccomp.json": {},
+    "tls/check.service": {"check": "/etc/x/check.sh"},
+    "tls/check.sh": {"address": "192.0.2.1:1", "tls": "/x", "seconds": 1814400, "renewal": "r"},
+    "tls/check.timer": {},
 }
 UNIT = "firewall/integrable-jupyterhub-firewall.service"
 

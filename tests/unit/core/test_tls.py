@@ -6,6 +6,7 @@ import ipaddress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -16,7 +17,8 @@ from cryptography.x509.oid import NameOID
 from hubhost import tls
 from hubhost.errors import Problems
 from hubhost.hostfile import SERVICES_GROUP, HostFile
-from hubhost.tls import given_files, names
+from hubhost.settings import Settings
+from hubhost.tls import ending, given_files, names
 from tests.unit.core.sample import settings
 
 NOW = datetime(2030, 6, 1, tzinfo=UTC)
@@ -92,26 +94,27 @@ class Files:
         (self.folder / name).write_bytes(content)
         return str(self.folder / name)
 
-    def given(
+    def settings(
         self,
         certificate: bytes = LEAF.pem,
         key: bytes = LEAF.key_pem(),
         ca: bytes | None = INTERMEDIATE.pem + ROOT.pem,
         host: str = HOST,
-        now: datetime = NOW,
-    ) -> tuple[HostFile, ...]:
-        chosen = settings(
+    ) -> Settings:
+        return settings(
             public_url=f"https://{host}",
             tls_certificate_file=self.put("tls.crt", certificate),
             tls_key_file=self.put("tls.key", key),
             tls_ca_file=self.put("ca.crt", ca) if ca else None,
         )
-        return given_files(chosen, now)
 
-    def refused(self, **changes: object) -> str:
+    def given(self, *args: Any, now: datetime = NOW, **changes: Any) -> tuple[HostFile, ...]:
+        return given_files(self.settings(*args, **changes), now)
+
+    def refused(self, **changes: Any) -> str:
         """The one line, without the name of the temporary folder."""
         with pytest.raises(Problems) as caught:
-            self.given(**changes)  # type: ignore[arg-type]
+            self.given(**changes)
         (line,) = str(caught.value).replace(f"{self.folder}/", "").splitlines()
         return line
 
@@ -308,6 +311,19 @@ def test_all_that_is_wrong_is_said_at_once(files: Files) -> None:
 
 def test_no_part_of_a_key_is_in_an_error(files: Files) -> None:
     assert "BEGIN" not in files.refused(key=SELF_SIGNED.key_pem())
+
+
+# --- Soon to end ---------------------------------------------------------------------------
+def test_a_certificate_is_warned_of_21_days_before_the_first_of_its_chain_ends(
+    files: Files,
+) -> None:
+    intermediate = make("intermediate", ROOT, end=NOW + timedelta(days=60))
+    leaf = make(HOST, intermediate, (HOST,))
+    chosen = files.settings(leaf.pem, leaf.key_pem(), intermediate.pem + ROOT.pem)
+    assert ending(chosen, NOW + timedelta(days=39)) is None
+    warning = ending(chosen, NOW + timedelta(days=39, seconds=1)) or ""
+    assert warning.endswith("ends on 2030-07-31; put a renewed one in its place and deploy")
+    assert ending(settings(), NOW) is None
 
 
 # --- The self-signed one ---------------------------------------------------------------------

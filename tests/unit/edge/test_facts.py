@@ -50,6 +50,7 @@ FACTS: dict[type[FactBase[Any]], dict[str, Any]] = {
     facts.OurImages: {},
     facts.Secrets: {},
     facts.Certificate: {"directory": "/etc/x"},
+    facts.ServedCertificate: {"directory": "/etc/x", "address": "172.27.0.4:8000"},
     facts.Container: {"service": SERVICE},
     facts.Status: {},
 }

@@ -131,6 +131,12 @@ MAKING: dict[str, Callable[[], list[StringCommand]]] = {
         directory="/etc/integrable-jupyterhub/tls",
         names=names(SETTINGS),
     ),
+    "served_certificate": lambda: commands(
+        operations.served_certificate,
+        {facts.ServedCertificate: False},
+        directory="/etc/integrable-jupyterhub/tls",
+        address="172.27.0.4:8000",
+    ),
     "container": lambda: commands(
         operations.container, {facts.Container: ContainerState("sha256:1", "f")}, service=SERVICE
     ),
@@ -583,13 +589,14 @@ class Host:
         found = fact.process(self.programs.output(str(fact.command(directory=self.folder))))
         return [f"640 0 {SERVICES_GROUP}" if line.startswith("640 ") else line for line in found]
 
-    def deploy(self, url: str) -> int:
+    def deploy(self, url: str, *, keep: bool = False) -> int:
         """Run the operation for real; return how many commands it took."""
         made = commands(
             operations.self_signed_certificate,
             {facts.Certificate: self.certificate()},
             directory=self.folder,
             names=names(settings(public_url=url)),
+            keep=keep,
         )
         for command in made:
             quick = text(command).replace("rsa:3072", "rsa:2048")
@@ -647,6 +654,29 @@ def test_a_certificate_is_renewed_before_it_expires(tls_host: Host) -> None:
     aged = check.replace("-checkend 2592000", f"-checkend {seconds + 2592000}")
     assert aged != check
     assert "valid" not in tls_host.programs.output(later + aged)
+
+
+def test_a_certificate_of_the_hosts_own_stays_while_it_fits_its_key(tls_host: Host) -> None:
+    tls_host.deploy("https://hub.example.org")
+    other = "https://other.example.org"
+    assert tls_host.deploy(other, keep=True) == 0
+    key = Path(tls_host.folder) / "tls.key"
+    key.unlink()
+    assert tls_host.deploy(other, keep=True) == 1
+
+
+@pytest.mark.parametrize(("days", "word"), [(31, "valid"), (29, "ending"), (20, "expiring")])
+def test_a_certificate_is_warned_of_before_it_ends(tls_host: Host, days: int, word: str) -> None:
+    made = text(MAKING["self_signed_certificate"]()[0]).replace("-days 825", f"-days {days}")
+    quick = made.replace("rsa:3072", "rsa:2048")
+    folder = "/etc/integrable-jupyterhub/tls"
+    assert tls_host.programs.run(quick.replace(folder, tls_host.folder)).returncode == 0
+    assert tls_host.certificate()[0] == word
+
+
+def test_a_served_certificate_needs_nothing() -> None:
+    given = {facts.ServedCertificate: True}
+    assert commands(operations.served_certificate, given, directory="/x", address="a:1") == []
 
 
 # --- Containers ------------------------------------------------------------------------------
