@@ -6,7 +6,7 @@ PYINFRA := .venv/bin/pyinfra
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-down deploy shell status rotate forget test test-unit test-mutations isolation-report test-matrix lint \
-	lock refresh-images image-report settings-reference env-import venv controller chromium
+	lock refresh-images image-report settings-reference env-import venv controller browsers
 .SILENT:
 
 help: ## List the verbs
@@ -43,7 +43,7 @@ env-import: controller ## Take over a .env of the reference configuration: make 
 	$(PYTHON) -m hubhost.env_import $(FILE)
 
 # --- Work on it -----------------------------------------------------------------------------
-test: lint chromium ## Everything, on a fresh lab host; never touches the demo
+test: lint browsers ## Everything, on a fresh lab host; never touches the demo
 	$(PYTHON) -m pytest tests/unit tests/lab tests/host tests/behaviour
 
 test-unit: venv ## The tests that need no host; within a minute
@@ -69,10 +69,10 @@ venv: ## Make .venv from the hashed lists (done by the other verbs as needed)
 controller: ## The part of .venv that deploying needs
 	tests/lab/bootstrap.sh controller
 
-chromium:
+browsers:
 	# Playwright's driver needs libatomic, which a minimal Debian lacks.
-	{ command -v chromium && /sbin/ldconfig -p | grep libatomic.so.1; } >/dev/null || \
-		tests/lab/apt-install chromium libatomic1
+	{ command -v chromium && command -v firefox-esr && /sbin/ldconfig -p | grep libatomic.so.1; } >/dev/null || \
+		tests/lab/apt-install chromium firefox-esr libatomic1
 	# The contract is replayed with the real PHP curl.
 	php -m 2>/dev/null | grep -qx curl || tests/lab/apt-install php-cli php-curl
 

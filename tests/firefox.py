@@ -20,7 +20,6 @@ import websocket
 from tests.lab import engine
 
 FIREFOX = "/usr/bin/firefox-esr"
-CONTROL, ENTER = "\ue009", "\ue007"
 
 
 class Firefox:
@@ -77,13 +76,8 @@ class Firefox:
         self.command("input.performActions", context=context, actions=[pointer])
 
     def press(self, context: str, *keys: str) -> None:
-        """Keys one after the other; CONTROL is held until the end."""
-        actions = [{"type": "keyDown", "value": key} for key in keys]
-        actions += [{"type": "keyUp", "value": key} for key in reversed(keys)]
-        if CONTROL not in keys:
-            actions = [
-                {"type": kind, "value": key} for key in keys for kind in ("keyDown", "keyUp")
-            ]
+        """Keys, one after the other."""
+        actions = [{"type": kind, "value": key} for key in keys for kind in ("keyDown", "keyUp")]
         keyboard = {"type": "key", "id": "keyboard", "actions": actions}
         self.command("input.performActions", context=context, actions=[keyboard])
 
