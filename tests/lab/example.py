@@ -36,8 +36,11 @@ def start(folder: Path, hub: dict[str, str], url: str) -> None:
             start_new_session=True,  # neither Ctrl-C nor the end of make reaches it
         )
     put(record, json.dumps({"pid": process.pid, "hub": wanted}))
-    until(lambda: _answers(url) or process.poll() is not None, START_S)
-    if process.poll() is not None or not _answers(url):
+    # Its own word: whoever had the port before may answer there, too.
+    serves = until(
+        lambda: url in log.read_text().splitlines() or process.poll() is not None, START_S
+    )
+    if not serves or process.poll() is not None or not _answers(url):
         stop(folder)
         raise LabError((log.read_text().strip().splitlines() or ["embed: it does not answer"])[-1])
 

@@ -160,14 +160,16 @@ def test_the_demo_starts_it_once_and_ends_it(tmp_path: Path) -> None:
     assert not example._answers(url)
 
 
-def test_a_taken_port_is_told_in_a_line(tmp_path: Path) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        hub = {"HUB_URL": "http://127.0.0.1:9", "HUB_TOKEN": "t", "PORT": str(port)}
+def test_a_taken_port_is_told_in_a_line(application: ThreadingHTTPServer, tmp_path: Path) -> None:
+    """Also where somebody answers on it."""
+    port = application.server_port
+    hub = {"HUB_URL": "http://127.0.0.1:9", "HUB_TOKEN": "t", "PORT": str(port)}
+    try:
         with pytest.raises(LabError, match=f"embed: port {port}: Address already in use"):
-            example.start(tmp_path, hub, f"http://localhost:{port}/x")
+            example.start(tmp_path, hub, f"http://localhost:{port}")
+        assert not (tmp_path / "embed.json").exists()
+    finally:
+        example.stop(tmp_path)
 
 
 def test_a_process_that_is_not_the_example_is_left_alone(tmp_path: Path) -> None:
