@@ -20,6 +20,7 @@ import websocket
 from tests.lab import engine
 
 FIREFOX = "/usr/bin/firefox-esr"
+CONTROL, ENTER = "\ue009", "\ue007"
 
 
 class Firefox:
@@ -77,7 +78,15 @@ class Firefox:
 
     def press(self, context: str, *keys: str) -> None:
         """Keys, one after the other."""
-        actions = [{"type": kind, "value": key} for key in keys for kind in ("keyDown", "keyUp")]
+        self._type(context, [(kind, key) for key in keys for kind in ("keyDown", "keyUp")])
+
+    def chord(self, context: str, *keys: str) -> None:
+        """Keys, all held together."""
+        down = [("keyDown", key) for key in keys]
+        self._type(context, down + [("keyUp", key) for key in reversed(keys)])
+
+    def _type(self, context: str, strokes: list[tuple[str, str]]) -> None:
+        actions = [{"type": kind, "value": key} for kind, key in strokes]
         keyboard = {"type": "key", "id": "keyboard", "actions": actions}
         self.command("input.performActions", context=context, actions=[keyboard])
 
