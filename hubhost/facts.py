@@ -40,6 +40,11 @@ done
   || echo "engine_package other"
 """
 
+DOCKER_ROOT = """
+docker_root=$(docker info --format '{{.DockerRootDir}}' 2>/dev/null)
+[ -d "$docker_root" ] || docker_root=/var/lib
+"""
+
 
 def _quoted(words: tuple[str, ...]) -> str:
     return " ".join(map(quote, words))
@@ -81,8 +86,7 @@ echo "memory_mb $(( $(sed -n 's/^MemTotal: *\\([0-9]*\\) kB/\\1/p' /proc/meminfo
 for unit in systemd-timesyncd chrony chronyd ntpsec ntp openntpd; do
   [ "$(systemctl is-active $unit 2>/dev/null)" = active ] && echo time_service active && break
 done
-docker_root=$(docker info --format '{{{{.DockerRootDir}}}}' 2>/dev/null)
-[ -d "$docker_root" ] || docker_root=/var/lib
+{DOCKER_ROOT}
 echo "disk_mb $(df -Pm "$docker_root" | awk 'NR == 2 {{ print $4 }}')"
 echo "state_options $(findmnt -nro OPTIONS --target /var/lib)"
 ss -Hltnp 2>/dev/null | awk '{{ print "listen", $4, $6 }}'
@@ -566,8 +570,7 @@ done
 {told}echo "sessions $(docker ps -q --filter label={ROLE_LABEL}=session 2>/dev/null | wc -l)"
 awk '$1 == "MemTotal:" {{ print "memory_mb", int($2 / 1024) }}
   $1 == "MemAvailable:" {{ print "memory_free_mb", int($2 / 1024) }}' /proc/meminfo
-docker_root=$(docker info --format '{{{{.DockerRootDir}}}}' 2>/dev/null)
-[ -d "$docker_root" ] || docker_root=/var/lib
+{DOCKER_ROOT}
 df -Pm "$docker_root" | awk 'NR == 2 {{ print "disk_mb", $2; print "disk_free_mb", $4 }}'
 end=$(openssl x509 -in {TLS / "tls.crt"} -noout -enddate 2>/dev/null | cut -d= -f2)
 echo "certificate_end $([ -z "$end" ] || date -d "$end" +%s)"

@@ -313,14 +313,13 @@ def served_certificate(directory: str, address: str) -> Commands:
     if not host.get_fact(facts.ServedCertificate, directory=directory, address=address):
         yield script(
             f"docker kill --signal HUP {PROXY_NAME} >/dev/null",
-            "end=$(( $(date +%s) + 20 ))",
-            f"until {facts.serves(directory, address)}; do",
-            '  if [ "$(date +%s)" -ge $end ]; then',
-            f"    docker logs --tail 5 {PROXY_NAME} >&2 2>&1",
-            f"    echo '{PROXY_NAME}: serves another certificate than the one in {directory},"
-            f" its last lines are above; `docker restart {PROXY_NAME}`' >&2; exit 1",
-            "  fi; sleep 0.2",
-            "done",
+            *_wait(
+                facts.serves(directory, address),
+                PROXY_NAME,
+                20,
+                f"serves another certificate than the one in {directory}, its last lines are above;"
+                f" `docker restart {PROXY_NAME}`",
+            ),
         )
 
 
@@ -353,14 +352,32 @@ def container(service: Service) -> Commands:
     yield StringCommand(f"{start} || {start} || {start}")
     # Not Docker's own health: its first probe comes late, and engines before 25 have no way to
     # ask more often at the start only.
+    restarts = f"docker inspect -f '{{{{.RestartCount}}}}' {name}"
     yield script(
-        f"end=$(( $(date +%s) + {service.start_timeout} ))",
-        f"until docker exec {name} {shlex.join(service.health)} >/dev/null 2>&1; do",
-        f'  restarts=$(docker inspect -f "{{{{.RestartCount}}}}" {name})',
-        '  if [ "$(date +%s)" -ge $end ] || [ "$restarts" -ge 3 ]; then',
-        f"    docker logs --tail 20 {name} >&2 2>&1 || true",
-        f"    echo '{service.name}: did not become healthy, its last lines are above;"
-        f" `docker logs {service.name}` on the host has all' >&2; exit 1",
+        *_wait(
+            f"docker exec {name} {shlex.join(service.health)} >/dev/null 2>&1",
+            service.name,
+            service.start_timeout,
+            "did not become healthy, its last lines are above;"
+            f" `docker logs {service.name}` on the host has all",
+            hopeless=f'[ "$({restarts})" -ge 3 ]',
+        )
+    )
+
+
+def _wait(
+    condition: str, container: str, seconds: int, told: str, *, hopeless: str = "false"
+) -> tuple[str, ...]:
+    """Shell: wait until `condition` holds; else the container's last lines, what is `told`, exit.
+
+    All but `container` and `told` are commands.
+    """
+    return (
+        f"end=$(( $(date +%s) + {seconds} ))",
+        f"until {condition}; do",
+        f'  if [ "$(date +%s)" -ge $end ] || {hopeless}; then',
+        f"    docker logs --tail 20 {container} >&2 2>&1 || true",
+        f"    echo '{container}: {told}' >&2; exit 1",
         "  fi; sleep 0.2",
         "done",
     )

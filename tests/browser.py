@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, sync_playwright
 
 CHROMIUM = "/usr/bin/chromium"
@@ -54,3 +55,11 @@ def profile_page(folder: Path, *, block_third_party_cookies: bool) -> Iterator[P
             yield context.pages[0]
         finally:
             context.close()
+
+
+def check_accessibility(page: Page) -> None:
+    """WCAG 2.1 AA, as far as a program can tell."""
+    standard = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}
+    found = Axe().run(page, options=standard).response
+    assert not found["violations"], found["violations"]
+    assert len(found["passes"]) > 5  # it did look

@@ -15,12 +15,10 @@ from typing import Any
 import docker
 import pytest
 import requests
-from axe_playwright_python.sync_playwright import Axe
 from integrable_jupyterhub import gone
 from jinja2 import Environment, FileSystemLoader
-from playwright.sync_api import Page
 
-from tests.browser import browser_page
+from tests.browser import browser_page, check_accessibility
 from tests.deployment import Deployment
 from tests.lab import engine
 from tests.lab.client import Hub, Session
@@ -262,14 +260,6 @@ def test_listed_origins_embed_and_ask_hub_and_session(
             assert real.status_code == 200
             assert real.headers["Access-Control-Allow-Origin"] == origin
             assert "Origin" in real.headers["Vary"]
-
-
-def check_accessibility(page: Page) -> None:
-    """WCAG 2.1 AA, as far as a program can tell."""
-    standard = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}
-    found = Axe().run(page, options=standard).response
-    assert not found["violations"], found["violations"]
-    assert len(found["passes"]) > 5  # it did look
 
 
 def starting_page(language: str) -> str:

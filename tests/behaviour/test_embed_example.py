@@ -10,8 +10,7 @@ import pytest
 from playwright.sync_api import FrameLocator, Page, expect
 
 from examples.embed import server
-from tests.behaviour.test_contract import check_accessibility
-from tests.browser import browser_page
+from tests.browser import browser_page, check_accessibility
 from tests.deployment import Deployment, Run
 from tests.lab import Host
 from tests.lab.client import Hub

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import secrets
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -21,9 +20,8 @@ from playwright.sync_api import TimeoutError as TooLate
 from tests.browser import profile_page
 from tests.deployment import Deployment, Run
 from tests.firefox import CONTROL, ENTER, firefox
-from tests.lab import Host, engine
-from tests.lab.client import Hub, Session
-from tests.lab.demo import hub_of
+from tests.lab import engine
+from tests.lab.client import Session
 
 NOTEBOOK = {
     "nbformat": 4,
@@ -113,21 +111,12 @@ def stranger(site: Site) -> Iterator[Site]:
 
 
 @pytest.fixture
-def visit(site: Site, host: Host) -> Iterator[Session]:
+def visit(site: Site, open_session: Callable[[], Session]) -> Session:
     """A session with a notebook, as an application prepares it for one page view."""
-    hub: Hub = hub_of(host)[1]
-    name = f"embedded{secrets.randbelow(10**10)}"
-    hub.create_user(name)
-    hub.start_server(name)
-    session = hub.attach(name, hub.mint_token(name))
-    write(session, "main.ipynb", NOTEBOOK)
-    yield session
-    hub.delete_user(name)
-
-
-def write(session: Session, path: str, content: object) -> None:
-    kind = {"type": "notebook", "content": content}
-    assert session.request("PUT", f"/api/contents/{path}", body=kind).status_code in (200, 201)
+    session = open_session()
+    kind = {"type": "notebook", "content": NOTEBOOK}
+    assert session.request("PUT", "/api/contents/main.ipynb", body=kind).status_code == 201
+    return session
 
 
 def saved(session: Session) -> Any:

@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Iterator
-
-import pytest
+import docker
 import requests
 
 from tests.lab import Host, engine
 from tests.lab.client import Hub, Session
+from tests.sessions import name_of, session_containers
 
 SERVICES = ("hub", "proxy", "db", "filter")
 
 
-@pytest.fixture
-def marked(hub: Hub) -> Iterator[tuple[str, Session]]:
-    """A user whose name is found in the logs, and the session."""
-    name = f"marked{secrets.randbelow(10**10)}"
-    hub.create_user(name)
-    hub.start_server(name)
-    yield name, hub.attach(name, hub.mint_token(name))
-    hub.delete_user(name)
-
-
 def test_no_token_is_in_any_log_whatever_fails(
-    host: Host, hub: Hub, marked: tuple[str, Session]
+    host: Host, hub: Hub, session: Session, containers: docker.DockerClient
 ) -> None:
-    name, session = marked
-    container = f"jupyterhub_session-{name}"
+    name = name_of(session)  # which is found in the logs
+    container = session_containers(containers)[name].name
     served: dict[str, set[int]] = {}
 
     def ask(place: str, *paths: str) -> None:
