@@ -167,8 +167,10 @@ run) run "$(cat)" ;;
 keep)
     for name in $names; do becomes_healthy "$name" || failed "$name" ''; done
     record=$releases/.new
-    mkdir -p "$record/files"
-    while read -r path; do cp -p --parents "$path" "$record/files"; done
+    while read -r path; do
+        mkdir -p "$record/files${path%/*}" # not `cp --parents`: with -p it fails in coreutils 9.1
+        cp -p "$path" "$record/files$path"
+    done
     date +%s >"$record/made"
     rm -rf "${releases:?}/$2"
     mv "$record" "$releases/$2"
