@@ -82,7 +82,7 @@ class Deployment:
             env={**self.environment, **(variables or {})},
             capture_output=True,
             text=True,
-            timeout=timeout,
+            timeout=timeout * self.host.patience,
             check=False,
         )
         seconds = time.monotonic() - started
@@ -105,7 +105,7 @@ def give_images(source: Host, target: Host) -> None:
     target.sh(
         "export DEBIAN_FRONTEND=noninteractive; apt-get -qq update;"
         f" apt-get -qq install --no-install-recommends -y {packages} >/dev/null",
-        timeout=300,
+        timeout=300 * target.patience,
     )
     images = f"docker images --format '{{{{.Repository}}}}:{{{{.Tag}}}}' | grep ^{PREFIX}"
     copy_images(source, target, *source.sh(images).split())
