@@ -119,15 +119,18 @@ class Host:
 
 def making(name: str) -> str:
     """The command that makes the lab *name*, for error lines."""
-    return f"make demo{_lab(name)}" if name in PERSONS else f"python -m tests.lab up {name}"
+    return f"make demo{lab_of(name)}" if name in PERSONS else f"python -m tests.lab up {name}"
 
 
 def removing(name: str) -> str:
     """The command that removes the lab *name*, for error lines."""
-    return f"make demo-down{_lab(name)}" if name in PERSONS else f"python -m tests.lab down {name}"
+    return (
+        f"make demo-down{lab_of(name)}" if name in PERSONS else f"python -m tests.lab down {name}"
+    )
 
 
-def _lab(name: str) -> str:
+def lab_of(name: str) -> str:
+    """What a verb of make needs to know of the lab *name*."""
     return "" if name == "demo" else f" LAB={name}"
 
 
