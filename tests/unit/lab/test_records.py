@@ -38,7 +38,7 @@ def lab_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
 
 @pytest.mark.parametrize("name", BAD_NAMES)
 def test_other_names_are_refused(name: str) -> None:
-    with pytest.raises(LabError, match="use demo, or test-"):
+    with pytest.raises(LabError, match="use demo, vm, or test-"):
         folder(name)
 
 
