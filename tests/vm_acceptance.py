@@ -97,11 +97,9 @@ def scrubbed(output: str, name: str) -> str:
     return re.sub(r"\x1b\[[0-9;]*m", "", output).replace(f"{ROOT}/", "").replace(name, "vm").strip()
 
 
-def document(made: list[Acceptance]) -> str:
+def document(made: list[Acceptance], qemu: str) -> str:
     """docs/vm-acceptance.md."""
     names = list(made[0].about)
-    told = subprocess.run([QEMU, "--version"], capture_output=True, check=True, text=True).stdout
-    qemu = f"{told.splitlines()[0]}, {CPUS} CPUs, {MEMORY_MB} MB"
     below = f"{os.cpu_count()} CPUs and Linux {platform.release().partition('-')[0]}"
     lines = [
         "# A virtual machine: the last run",
@@ -116,7 +114,7 @@ def document(made: list[Acceptance]) -> str:
             for one in made
         ),
         "",
-        f"{qemu}; the machine below has {below}.",
+        f"{qemu}, {CPUS} CPUs, {MEMORY_MB} MB; the machine below has {below}.",
     ]
     for one in made:
         lines += ["", f"## Debian {one.debian}", "", "```", one.output, "```"]
@@ -142,7 +140,8 @@ def main() -> int:
     started = time.monotonic()
     with images(options.images_of) as source:
         made = [accept(debian, source) for debian in options.debian or SUITES]
-    DOCUMENT.write_text(document(made))
+    qemu = subprocess.run([QEMU, "--version"], capture_output=True, check=True, text=True).stdout
+    DOCUMENT.write_text(document(made, qemu.splitlines()[0]))
     passed = all(one.passed for one in made)
     print(f"{'Passed' if passed else 'FAILED'} in {(time.monotonic() - started) / 60:.0f} min;"
           f" the output is {DOCUMENT.relative_to(ROOT)}")  # fmt: skip
