@@ -14,7 +14,7 @@ help: ## List the verbs
 
 # --- A hub to try ---------------------------------------------------------------------------
 demo demo-down: export LAB = demo
-demo: controller ## From nothing to a running hub on a throw-away host, and a cell executed in it (LAB=vm: a virtual machine)
+demo: controller ## From nothing to a running hub on a throw-away host, and a cell executed in it (LAB=vm: on a virtual machine)
 	$(PYTHON) -m tests.lab up $(LAB)
 	$(PYINFRA) -y inventory.py deploy.py
 	$(PYTHON) -m tests.lab.demo
