@@ -16,6 +16,7 @@ help: ## List the verbs
 demo demo-down: export LAB = demo
 demo: controller ## From nothing to a running hub on a throw-away host, and a cell executed in it (LAB=vm: on a virtual machine)
 	$(PYTHON) -m tests.lab up $(LAB)
+	$(if $(IMAGES_OF),$(PYTHON) -m tests.deployment $(IMAGES_OF) $(LAB))
 	$(PYINFRA) -y inventory.py deploy.py
 	$(PYTHON) -m tests.lab.demo
 
@@ -55,8 +56,8 @@ isolation-report: venv ## Who reaches what, tried on a fresh lab (LAB=NAME: on t
 test-matrix: venv ## The same on other Debians, Dockers and iptables; half an hour; writes docs/isolation-matrix.md
 	$(PYTHON) -m pytest -m matrix tests/matrix
 
-test-vm: venv ## Virtual machines with Debian's own kernels, deployed and rebooted; writes docs/vm-acceptance.md
-	$(PYTHON) -m tests.vm_acceptance $(if $(LAB),--images-of $(LAB))
+test-vm: venv ## Virtual machines with Debian's own kernels, deployed and rebooted; an hour (DEBIAN=13: on that one, IMAGES_OF=NAME: with that lab's)
+	$(PYTHON) -m tests.vm_acceptance $(if $(IMAGES_OF),--images-of $(IMAGES_OF)) $(DEBIAN)
 
 test-mutations: venv ## Break lines on purpose: does a test notice? (a sample of the committed list)
 	$(PYTHON) -m tests.mutations

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -158,3 +159,7 @@ def give_images(source: Host, target: Host) -> None:
     )
     images = f"docker images --format '{{{{.Repository}}}}:{{{{.Tag}}}}' | grep ^{PREFIX}"
     copy_images(source, target, *source.sh(images).split())
+
+
+if __name__ == "__main__":  # python -m tests.deployment SOURCE TARGET
+    give_images(*map(Host.read, sys.argv[1:]))
