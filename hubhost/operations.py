@@ -67,6 +67,12 @@ BUILD_SLICE_UP = (
 )
 
 
+NOT_BUILT = (
+    ' echo "image {image}: not built: $({why}); no service was replaced; mend it and deploy again"'
+    " >&2; exit 1; }}"
+)
+
+
 def script(*lines: str, stdin: str | None = None) -> StringCommand:
     """A shell script that stops at its first error."""
     arguments: dict[str, Any] = {"_stdin": stdin} if stdin is not None else {}
@@ -224,7 +230,8 @@ def base_image(image: BaseImage, settings: Settings) -> Commands:
         "cat /etc/ssl/certs/ca-certificates.crt - > $TMPDIR/ca.pem 2>/dev/null || true",
         BUILD_SLICE_UP + f"systemd-run --quiet --scope --slice {BUILD_SLICE}"
         f" mmdebstrap --aptopt='Acquire::https::CAInfo \"'$TMPDIR'/ca.pem\"' {made}"
-        " > $TMPDIR/base.tar 2> $TMPDIR/log || { tail -n 30 $TMPDIR/log >&2; exit 1; }",
+        " > $TMPDIR/base.tar 2> $TMPDIR/log || { tail -n 30 $TMPDIR/log >&2;"
+        + NOT_BUILT.format(image="base", why="grep '^[EW]: ' $TMPDIR/log | head -n 1"),
         f"docker import {labels} --change 'CMD [\"bash\"]' $TMPDIR/base.tar {image.reference}",
         stdin=ca_certificates(settings) or "\n",
     )
@@ -256,8 +263,7 @@ def built_image(image: Image, settings: Settings) -> Commands:
         yield script(
             "log=$(mktemp); trap 'rm -f \"$log\"' EXIT",
             f"base64 -d | sh -c {shlex.quote(_build(image))} > $log 2>&1"
-            f' || {{ tail -n 40 $log >&2; echo "image {image.name}: not built: $({why});'
-            ' no service was replaced; mend it and deploy again" >&2; exit 1; }',
+            " || { tail -n 40 $log >&2;" + NOT_BUILT.format(image=image.name, why=why),
             stdin=_context(image, settings),
         )
 

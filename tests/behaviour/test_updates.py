@@ -6,10 +6,12 @@ import json
 import os
 import signal
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
+import websocket
 
 from tests.behaviour.test_faults import Fault, alive
 from tests.behaviour.test_status import report
@@ -35,6 +37,30 @@ def live(host: Host, hub: Hub, open_session: Callable[[], Session]) -> Fault:
     kernel = session.start_kernel()
     session.run("x = 41", kernel=kernel)
     return Fault(host, hub, session, kernel)
+
+
+@contextmanager
+def kept_websocket(live: Fault) -> Iterator[None]:
+    """An open websocket to the kernel, as a page has it: it reads, or the server would end it."""
+    socket, over = live.session.socket(live.kernel, timeout=10), threading.Event()
+
+    def read() -> None:
+        socket.settimeout(1)
+        while not over.is_set():
+            with suppress(websocket.WebSocketTimeoutException):
+                try:
+                    socket.recv_data(control_frame=True)
+                except (websocket.WebSocketConnectionClosedException, OSError):
+                    return
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        yield
+    finally:
+        over.set()
+        reader.join()
+    assert alive(socket), "a websocket was cut"
 
 
 def containers(host: Host) -> dict[str, str]:
@@ -70,14 +96,20 @@ def test_no_update_ends_a_kernel_or_cuts_a_websocket(
 ) -> None:
     """Firewall; certificate; hub, its image, filter and database; the notebooks' image."""
     proxy = containers(host)[PROXY]
-    socket = live.session.socket(live.kernel, timeout=10)
+    with kept_websocket(live):
+        update_everything(deployment, host, live)
+    assert containers(host)[PROXY] == proxy, "the proxy was replaced without need"
+    assert set(containers(host)) == set(SERVICES), "something of before stands about"
+
+
+def update_everything(deployment: Deployment, host: Host, live: Fault) -> None:
     with live.watched("firewall changed"):
         changed = deployment.run(session_outbound=["198.51.100.0/24:443"]).changed
         assert "Firewall | Apply the rules" in changed
     # Another certificate, and the old one again: clients here pin it, so no watch.
-    host.sh(f"cp -a {TLS_FOLDER} {TLS_FOLDER}.kept; rm {TLS_FOLDER}/tls.key")
+    host.sh(f"cp -a {TLS_FOLDER} /root/tls.kept; rm {TLS_FOLDER}/tls.key")
     assert "Proxy | Serve the certificate" in deployment.run().changed
-    host.sh(f"rm -r {TLS_FOLDER}; mv {TLS_FOLDER}.kept {TLS_FOLDER}")
+    host.sh(f"mv /root/tls.kept/* {TLS_FOLDER}; rmdir /root/tls.kept")
     assert "Proxy | Serve the certificate" in deployment.run().changed
     with (
         rebuilt(host, HUB, "LABEL other=1"),
@@ -94,9 +126,6 @@ def test_no_update_ends_a_kernel_or_cuts_a_websocket(
         assert "Hub | Run the hub" in deployment.run(notebook_image="own-notebook:1").changed
     with live.watched("all back to the defaults"):
         deployment.run()
-    assert alive(socket), "a websocket was cut"
-    assert containers(host)[PROXY] == proxy, "the proxy was replaced without need"
-    assert set(containers(host)) == set(SERVICES), "something of before stands about"
     host.sh("docker image rm own-notebook:1")
 
 
@@ -157,6 +186,67 @@ def test_a_controller_that_is_killed_leaves_no_service_down(
     assert set(containers(host)) == set(SERVICES)
 
 
+MIRROR = """
+use IO::Socket::INET;
+my $door = IO::Socket::INET->new(LocalPort => 8099, Listen => 9, ReuseAddr => 1) or die;
+while (my $client = $door->accept) {
+    <$client>;
+    print $client "HTTP/1.0 503 down\\r\\n\\r\\n";
+    close $client;
+}
+"""
+
+
+def test_a_mirror_that_fails_in_mid_build_leaves_all_as_it_was(
+    deployment: Deployment, host: Host, first_run: Run, restored: None
+) -> None:
+    """It answers as preflight looks, so the build begins, and ends as a broken one does."""
+    reference, before = image(host, HUB)
+    running, files = containers(host), host.sh(f"sha256sum {HUB_CONFIG}")
+    gateway = host.sh("docker network inspect bridge -f '{{(index .IPAM.Config 0).Gateway}}'")
+    host.run("tee", "/root/mirror", stdin=MIRROR.encode())
+    mirror = host.sh("setsid perl /root/mirror >/dev/null 2>&1 & echo $!")
+    host.sh(f"docker tag {before} kept:1; docker image rm {reference}")
+    try:
+        run = deployment.run(
+            check=False, pypi_index=f"http://{gateway}:8099/simple", cull_max_age_seconds=20000
+        )
+        assert run.exit_code
+        assert run.failed == "Images | Build the hub image"
+        (line,) = [one for one in run.output.splitlines() if "image hub: not built: " in one]
+        print(f"\n{line.strip()}")
+        assert line.endswith("no service was replaced; mend it and deploy again")
+        assert "ERROR: " in line, "what pip said is not told"
+        assert containers(host) == running
+        assert host.sh(f"sha256sum {HUB_CONFIG}") == files
+    finally:
+        host.sh(f"kill {mirror}; docker tag kept:1 {reference}; docker image rm kept:1")
+    assert deployment.run().changed == []
+
+
+def test_what_was_written_by_half_is_written_again(
+    deployment: Deployment, host: Host, first_run: Run
+) -> None:
+    """Files are put in their place whole, but who knows what a file system loses in a crash."""
+    deployment.run()
+    before = containers(host)
+    state = "/var/lib/integrable-jupyterhub"
+    host.sh(f"""
+for file in {HUB_CONFIG} {FILTER_CONFIG} /etc/integrable-jupyterhub/firewall/v4.rules; do
+  head -c 100 $file > $file.new; cp $file.new $file
+done
+mkdir -p {state}/releases/.new/services; echo name= > {state}/releases/.new/services/{HUB}
+echo x > {state}/hub.tar
+""")
+    assert deployment.run().changed == [
+        "Firewall | Write the rules",
+        "Docker filter | Configure the Docker filter",
+        "Hub | Configure the hub",
+    ]
+    assert containers(host) == before
+    assert deployment.run().changed == []
+
+
 # --- Releases ------------------------------------------------------------------------------------
 def test_what_is_recorded_is_all_but_secrets(host: Host, first_run: Run) -> None:
     record = "/var/lib/integrable-jupyterhub/releases/current/files"
@@ -178,15 +268,13 @@ def test_a_rollback_brings_back_what_ran_before(
     deployment.run()
     later = report(deployment)[1]["status"]
     assert earlier in {release["id"] for release in later["releases"]}
-    socket = live.session.socket(live.kernel, timeout=10)
-    with live.watched("rollback"):
+    with kept_websocket(live), live.watched("rollback"):
         done = deployment.runbook("make rollback")
         assert done.exit_code == 0, done.output
     assert f"from {later['release']} to {earlier} of " in done.output
     assert f"{FILTER_CONFIG} is put back" in done.output
     assert f"{FILTER} is replaced" in done.output
     assert f"{PROXY} is replaced" not in done.output
-    assert alive(socket), "a websocket was cut"
     assert settings_of(host, FILTER_CONFIG)["pids"] == 200
     code, found = report(deployment)
     assert code == 1, "drift is a warning"
