@@ -29,6 +29,8 @@ TLS_FOLDER = "/etc/integrable-jupyterhub/tls"
 RECORD = "Release | Record what runs"
 # The aim is 3 s; a test fails at five times as much (slow machines).
 ROUTES_BACK_SECONDS = 15.0
+# The API of a hub that is replaced, by itself 3 s; while others keep the machine busy, much longer.
+REPLACED_SECONDS = 240.0
 
 
 @pytest.fixture
@@ -114,7 +116,7 @@ def update_everything(deployment: Deployment, host: Host, live: Fault) -> None:
     with (
         rebuilt(host, HUB, "LABEL other=1"),
         rebuilt(host, "jupyterhub_db", "LABEL other=1"),
-        live.watched("hub, filter and database replaced by other images"),
+        live.watched("hub, filter and database replaced by other images", REPLACED_SECONDS),
     ):
         changed = deployment.run(session_pids=200, cull_max_age_seconds=20000).changed
         assert {"Hub | Run the hub", "Database | Run the database"} <= set(changed)
@@ -122,9 +124,9 @@ def update_everything(deployment: Deployment, host: Host, live: Fault) -> None:
     notebook = json.loads(host.sh(f"cat {HUB_CONFIG}"))["session"]["image"]
     own = f"printf 'FROM {notebook}\\nLABEL other=1\\n' | docker build -q -t own-notebook:1 -"
     host.sh(own)
-    with live.watched("another notebook image"):
+    with live.watched("another notebook image", REPLACED_SECONDS):
         assert "Hub | Run the hub" in deployment.run(notebook_image="own-notebook:1").changed
-    with live.watched("all back to the defaults"):
+    with live.watched("all back to the defaults", REPLACED_SECONDS):
         deployment.run()
     host.sh("docker image rm own-notebook:1")
 
@@ -132,7 +134,7 @@ def update_everything(deployment: Deployment, host: Host, live: Fault) -> None:
 def test_the_proxy_is_replaced_when_it_must_be_and_routes_are_soon_back(
     deployment: Deployment, live: Fault, restored: None
 ) -> None:
-    with live.watched("proxy and hub replaced") as doors:
+    with live.watched("proxy and hub replaced", REPLACED_SECONDS) as doors:
         changed = deployment.run(trusted_proxies=["192.0.2.1"]).changed
         assert "Proxy | Run the proxy" in changed
     assert doors["session"].away < ROUTES_BACK_SECONDS
@@ -145,7 +147,7 @@ def test_what_does_not_become_healthy_gives_way_to_what_ran_before(
     files = f"sha256sum {HUB_CONFIG} {FILTER_CONFIG}"
     before, files_before, release = containers(host), host.sh(files), report(deployment)[1]
     broken = 'CMD [\\"sh\\", \\"-c\\", \\"echo no such module; exit 1\\"]'
-    with live.watched("an update that fails"), rebuilt(host, HUB, broken):
+    with live.watched("an update that fails", REPLACED_SECONDS), rebuilt(host, HUB, broken):
         run = deployment.run(check=False, session_pids=200, cull_max_age_seconds=20000)
         told = run.output
         assert run.exit_code
@@ -168,7 +170,7 @@ def test_a_controller_that_is_killed_leaves_no_service_down(
     deployment: Deployment, host: Host, live: Fault, restored: None
 ) -> None:
     """While the hub is being replaced; nobody does anything then, the host goes on by itself."""
-    with live.watched("controller killed while the hub is replaced"):
+    with live.watched("controller killed while the hub is replaced", REPLACED_SECONDS):
         with subprocess.Popen(
             deployment.command(cull_max_age_seconds=20000),
             cwd=ROOT,
@@ -268,7 +270,7 @@ def test_a_rollback_brings_back_what_ran_before(
     deployment.run()
     later = report(deployment)[1]["status"]
     assert earlier in {release["id"] for release in later["releases"]}
-    with kept_websocket(live), live.watched("rollback"):
+    with kept_websocket(live), live.watched("rollback", REPLACED_SECONDS):
         done = deployment.runbook("make rollback")
         assert done.exit_code == 0, done.output
     assert f"from {later['release']} to {earlier} of " in done.output
@@ -296,6 +298,13 @@ def test_a_rollback_brings_back_what_ran_before(
     assert deployment.run().changed == []
 
 
+@pytest.fixture(scope="module")
+def earlier_release(deployment: Deployment, first_run: Run) -> None:
+    """One to go back to."""
+    deployment.run(cull_max_age_seconds=20000)
+    deployment.run()
+
+
 BAD_ROLLBACKS = {
     "true": ("nosuch", "RELEASE: there is no 'nosuch'; name one of "),
     "mv releases/current releases/none": ("", "RELEASE: no release is recorded on this host; "),
@@ -308,11 +317,9 @@ BAD_ROLLBACKS = {
 
 @pytest.mark.parametrize("damage", BAD_ROLLBACKS)
 def test_a_rollback_that_cannot_be_is_one_line_and_changes_nothing(
-    deployment: Deployment, host: Host, first_run: Run, damage: str
+    deployment: Deployment, host: Host, earlier_release: None, damage: str
 ) -> None:
     wanted, told = BAD_ROLLBACKS[damage]
-    deployment.run(cull_max_age_seconds=20000)
-    deployment.run()
     state = "/var/lib/integrable-jupyterhub"
     host.sh(f"cd {state}; cp -a releases releases.kept; {damage}")
     before = containers(host)
@@ -328,7 +335,7 @@ def test_a_rollback_that_cannot_be_is_one_line_and_changes_nothing(
 
 
 def test_few_releases_are_kept_and_their_images(deployment: Deployment, host: Host) -> None:
-    for age in (20001, 20002, 20003):
+    for age in (20001, 20002):
         deployment.run(cull_max_age_seconds=age, releases_kept=2)
     _, found = report(deployment)
     assert len(found["status"]["releases"]) == 2
