@@ -70,7 +70,7 @@ class Fault:
         }
 
     @contextmanager
-    def watched(self, what: str) -> Iterator[None]:
+    def watched(self, what: str, within: float = BACK_SECONDS) -> Iterator[dict[str, Watch]]:
         """Break something in the `with` block; afterwards all must be back, nothing lost."""
         doors, over = self.doors(), threading.Event()
 
@@ -85,11 +85,11 @@ class Fault:
         socket = self.session.socket(self.kernel, timeout=10)
         try:
             assert engine.until(lambda: all(door.good for door in doors.values()), 10)
-            yield
+            yield doors
             began = time.monotonic()
             assert engine.until(
                 lambda: all(d.good and d.good[-1] > max([began, *d.bad]) for d in doors.values()),
-                BACK_SECONDS,
+                within,
             ), what
             # A moment in which all is well, or a late blow would be missed.
             calm = {name: len(door.good) + 20 for name, door in doors.items()}
@@ -110,7 +110,7 @@ class Fault:
         again = Session(self.session.url, self.session.token, self.session.ca)
         assert again.run("x + 1", kernel=self.kernel).value == "42", "the kernel is lost"
         for door in doors.values():
-            assert door.away < BACK_SECONDS
+            assert door.away < within
             # Nothing that a client would take for an answer: that it may not, or that it is gone.
             assert not door.statuses & {401, 403, 404, 424}
 

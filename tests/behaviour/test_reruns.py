@@ -74,6 +74,7 @@ def test_a_changed_setting_changes_what_depends_on_it(
     assert changed == [
         "Docker filter | Configure the Docker filter",
         "Docker filter | Run the Docker filter",
+        "Release | Record what runs",
     ]
 
 
@@ -172,5 +173,6 @@ rm -f /etc/integrable-jupyterhub/secrets/routes_token
     assert deployment.run("--sudo", ssh_user="admin").changed == [
         "Secrets | Make the secrets that are missing",
         "Hub | Run the hub",
+        "Release | Record what runs",
     ]
     assert deployment.run("--sudo", ssh_user="admin").changed == []
