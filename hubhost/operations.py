@@ -32,7 +32,7 @@ from hubhost.rotation import Rotation
 from hubhost.rotation import discard as rotation_script
 from hubhost.secrets import Secret, secrets_script
 from hubhost.service import HUB_NAME, PROXY_NAME, Action, Service, plan
-from hubhost.services import HUB_PURGE
+from hubhost.services import FORMER_VOLUME, HUB_PURGE
 from hubhost.settings import Settings
 
 Commands = Generator[StringCommand]
@@ -44,6 +44,7 @@ RULES_DO_NOT_LOAD = (
 
 # An earlier run that was killed may still be at it on the host: wait for it, don't work against it.
 APT = "apt-get -qy -o DPkg::Lock::Timeout=600"
+FORMER_CLUSTER_DAYS = 7
 LOCKED = "exec 9>/run/lock/integrable-jupyterhub-{}; flock 9\n"
 
 
@@ -321,6 +322,14 @@ def served_certificate(directory: str, address: str) -> Commands:
                 f" `docker restart {PROXY_NAME}`",
             ),
         )
+
+
+@operation()
+def forgotten_cluster() -> Commands:
+    """Delete the cluster of the PostgreSQL that was there before another major, after a week."""
+    age = host.get_fact(facts.VolumeAge, volume=FORMER_VOLUME)
+    if age is not None and age >= FORMER_CLUSTER_DAYS:
+        yield StringCommand(f"docker volume rm {FORMER_VOLUME}")
 
 
 @operation()

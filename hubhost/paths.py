@@ -13,6 +13,8 @@ CERTIFICATE_UNIT = "integrable-jupyterhub-certificate"
 UNITS = PurePosixPath("/etc/systemd/system")
 GUARD_DIGEST = PurePosixPath("/run/integrable-jupyterhub-guard")
 STATE = PurePosixPath("/var/lib/integrable-jupyterhub")
+DUMPS = STATE / "dumps"
+CARRY = ETC / "database" / "carry"
 HUB_STATE = STATE / "hub"
 """What the hub keeps on disk, beside its database; root alone enters."""
 ARCHIVE, FORGET_REQUESTS = HUB_STATE / "archive", HUB_STATE / "forget"
