@@ -10,6 +10,7 @@ from roles.images import images
 from roles.network import network
 from roles.preflight import load_settings, preflight
 from roles.proxy import proxy
+from roles.release import handover, release
 from roles.secrets import secrets
 from roles.sessions import sessions
 from roles.tls import tls
@@ -24,8 +25,10 @@ firewall(settings)
 images(settings)
 secrets(settings)
 tls(settings)
+handover(settings)
 database(settings)
 proxy(settings)
 docker_filter(settings)
 forget(settings)
 hub(settings)
+release(settings)

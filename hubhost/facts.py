@@ -13,8 +13,20 @@ from typing_extensions import override
 from hubhost.hostfile import FileState, HostFolder
 from hubhost.images import NAME_LABEL, PREFIX, PresentImage
 from hubhost.isolation import JUMPS, JUMPS6
-from hubhost.paths import DAEMON_JSON, FIREWALL, FIREWALL_UNIT, FORGET, GUARD_DIGEST, SECRETS, TLS
+from hubhost.paths import (
+    DAEMON_JSON,
+    FIREWALL,
+    FIREWALL_UNIT,
+    FORGET,
+    GUARD_DIGEST,
+    NOT_RECORDED,
+    RECORDED,
+    RELEASES,
+    SECRETS,
+    TLS,
+)
 from hubhost.preflight import HostReport
+from hubhost.release import History
 from hubhost.service import (
     DATABASE_NAME,
     DIGEST_LABEL,
@@ -536,6 +548,7 @@ echo "{{\\"files_digest\\": \\"$(cat -- {_quoted(service.mounted_files)} /dev/nu
         return ContainerState(**found)
 
 
+<<<<<<< HEAD
 class VolumeAge(FactBase[int | None]):
     """How old a Docker volume is, in days; None: there is none of that name."""
 
@@ -553,6 +566,43 @@ made=$(docker volume inspect -f '{{{{.CreatedAt}}}}' {quote(volume)} 2>/dev/null
     @override
     def process(self, output: list[str]) -> int | None:
         return int(output[0]) if output else None
+=======
+class Releases(FactBase[History]):
+    """What is recorded of good releases, and what there is now of what makes one.
+
+    `others_image`: one of sessions that is not ours; images of no name of ours are not listed.
+    """
+
+    default = History
+
+    @override
+    def command(self, others_image: str | None = None) -> str:
+        others = tuple(f"! -path '{path}'" for path in NOT_RECORDED)
+        names = "now image {{.Repository}}:{{.Tag}} {{.ID}}"
+        other = f"now image {others_image} {{{{.Id}}}}"
+        return f"""
+for path in {RELEASES}/*/about; do
+  record=${{path%/about}}; id=${{record##*/}}
+  [ -f "$record/since" ] && [ ! -L "$record" ] || continue
+  sed "s/^/$id /" "$path"
+  echo "$id made $(cat "$record/made")"; echo "$id since $(cat "$record/since")"
+done
+[ ! -L {RELEASES}/current ] || echo "now current $(readlink {RELEASES}/current)"
+find {" ".join(map(str, RECORDED))} -type f {" ".join(others)} 2>/dev/null \
+  | xargs -r sha256sum | awk '{{ print "now files", $2, $1 }}'
+docker ps -a --filter label={ROLE_LABEL}=service --format '{{{{.Names}}}}' 2>/dev/null \
+  | sed -n 's/-previous$//; t found; d; :found; s/^/now previous /; p'
+docker image ls --no-trunc --format {quote(names)} 2>/dev/null \
+  | awk '{{ print; print "now present", $4 }}'
+[ -z {quote(others_image or "")} ] \
+  || docker image inspect -f {quote(other)} {quote(others_image or "")} 2>/dev/null
+true
+"""
+
+    @override
+    def process(self, output: list[str]) -> History:
+        return History.parse(output)
+>>>>>>> 2fe940812f69bf9349ef0c56b42da3e6ce198067
 
 
 class Status(FactBase[list[str]]):

@@ -1,7 +1,7 @@
 """Postgres in a container, its data in a named volume."""
 
 from hubhost import services
-from hubhost.operations import container, file_tree, forgotten_cluster
+from hubhost.operations import container, forgotten_cluster
 from hubhost.settings import Settings
 from roles import deploy
 
@@ -9,6 +9,5 @@ from roles import deploy
 @deploy("Database")
 def database(settings: Settings) -> None:
     """Reached by the hub only."""
-    file_tree(name="Write what carries the database over", files=services.carry_files(settings))
     forgotten_cluster(name="Delete the cluster of a former PostgreSQL, a week after")
     container(name="Run the database", service=services.database(settings))

@@ -52,7 +52,7 @@ CHANGES: dict[str, Any] = {
 
 
 def options(service: Service) -> list[str]:
-    return service.create_options("0123456789abcdef")
+    return service.create_options()
 
 
 def values(option: str, service: Service = SERVICE) -> list[str]:
