@@ -548,7 +548,6 @@ echo "{{\\"files_digest\\": \\"$(cat -- {_quoted(service.mounted_files)} /dev/nu
         return ContainerState(**found)
 
 
-<<<<<<< HEAD
 class VolumeAge(FactBase[int | None]):
     """How old a Docker volume is, in days; None: there is none of that name."""
 
@@ -566,7 +565,8 @@ made=$(docker volume inspect -f '{{{{.CreatedAt}}}}' {quote(volume)} 2>/dev/null
     @override
     def process(self, output: list[str]) -> int | None:
         return int(output[0]) if output else None
-=======
+
+
 class Releases(FactBase[History]):
     """What is recorded of good releases, and what there is now of what makes one.
 
@@ -602,7 +602,6 @@ true
     @override
     def process(self, output: list[str]) -> History:
         return History.parse(output)
->>>>>>> 2fe940812f69bf9349ef0c56b42da3e6ce198067
 
 
 class Status(FactBase[list[str]]):

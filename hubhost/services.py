@@ -100,7 +100,7 @@ def carry_files(settings: Settings) -> tuple[HostFile, ...]:
         volume=DATABASE_VOLUME,
         before=FORMER_VOLUME,
         offline=offline.name,
-        offline_options=shlex.quote(shlex.join(offline.create_options(""))),
+        offline_options=shlex.quote(shlex.join(offline.create_options())),
         dumps=DUMPS,
         kept=DUMPS_KEPT,
         undo=RELEASES / "undo",
