@@ -233,9 +233,7 @@ def mirrors(settings: Settings) -> tuple[tuple[str, str, int], ...]:
 class PresentImage:
     """An image of ours on the host; `used` by any container."""
 
-    name: str
     reference: str
-    created: str
     used: bool
 
 

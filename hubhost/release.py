@@ -15,7 +15,10 @@ from pathlib import Path
 
 from hubhost.errors import Problem, Problems
 from hubhost.images import PREFIX
+from hubhost.paths import CARRY, FIREWALL, FIREWALL_UNIT, RELEASES, UNITS
+from hubhost.service import DATABASE_NAME, DIGEST_LABEL
 from hubhost.settings import Settings
+from hubhost.templates import render
 
 ROOT = Path(__file__).parents[1]
 NOW = "now"
@@ -176,8 +179,24 @@ def differences(now: Content, then: Content) -> Iterator[str]:
     for path in files:
         yield f"{path} is {'put back' if path in then.files else 'removed'}"
     for reference in sorted(then.images.keys() - now.images.keys()):
-        if reference in {r for r in then.images if "-notebook:" in r}:
+        if reference.startswith(f"{PREFIX}notebook:"):
             yield f"new sessions run {reference}"
+
+
+def program(names: Iterable[str]) -> str:
+    """The program for the host; `names` of the services, in the order in which they start."""
+    return render(
+        "release/release.sh",
+        releases=RELEASES,
+        names=names,
+        database=DATABASE_NAME,
+        carry=CARRY,
+        digest_label=DIGEST_LABEL,
+        firewall=FIREWALL,
+        firewall_unit=FIREWALL_UNIT,
+        units=UNITS,
+        prefix=PREFIX,
+    )
 
 
 def settings_digest(settings: Settings) -> str:

@@ -73,11 +73,9 @@ run() { # what was read defines name, image, specification, mounted, create
     else
         action=start
     fi
-    if [ $action = create ]; then
-        said=$("$carry" over "$name" "$image" 2>&1) || failed "$name" "$said"
-        [ -z "$said" ] || echo "$said" >&2 || true
-        ! has "$name" || stand_aside "$name"
-    fi
+    said=$("$carry" over "$name" "$image" 2>&1) || failed "$name" "$said"
+    [ -z "$said" ] || echo "$said" >&2 || true
+    [ $action != create ] || ! has "$name" || stand_aside "$name"
     said=$(
         case $action in
         create) create "$wanted" >/dev/null ;;
@@ -174,8 +172,10 @@ run) run "$(cat)" ;;
 keep)
     for name in $names; do becomes_healthy "$name" || failed "$name" ''; done
     record=$releases/.new
-    mkdir -p "$record/files"
-    while read -r path; do cp -p --parents "$path" "$record/files"; done
+    while read -r path; do
+        mkdir -p "$record/files${path%/*}" # not `cp --parents`: with -p it fails in coreutils 9.1
+        cp -p "$path" "$record/files$path"
+    done
     date +%s >"$record/made"
     rm -rf "${releases:?}/$2"
     mv "$record" "$releases/$2"

@@ -19,7 +19,7 @@ for last; do :; done
 case "$1 $2" in
 "container inspect")
     [ -e "container/$last" ] || exit 1
-    case $4 in *Running*) cat "running/$last" ;; *RestartCount*) echo 0 ;; *) cat "container/$last" ;; esac ;;
+    case $4 in *Running*Image*) echo "$(cat "running/$last") $(cat "container/$last")" ;; *Running*) cat "running/$last" ;; *RestartCount*) echo 0 ;; *) cat "container/$last" ;; esac ;;
 "image inspect") echo "$last" ;;
 "image ls") ls image ;;
 "volume inspect") [ -d "volumes/$last" ] && echo "$PWD/volumes/$last/_data" ;;
@@ -129,6 +129,8 @@ def test_it_tells_what_a_hub_makes_of_the_schema(machine: Machine, image: str, s
 def test_a_hub_that_runs_is_not_looked_at(machine: Machine, image: str) -> None:
     machine.put(f"container/{HUB}", image)
     assert machine.carry("over", HUB, image) == ""
+    machine.put(f"running/{HUB}", "false")
+    assert (machine.carry("over", HUB, image) == "") == (image == "hub:1")
 
 
 def test_other_services_and_empty_databases_are_left_alone(machine: Machine) -> None:
