@@ -14,6 +14,8 @@ UNITS = PurePosixPath("/etc/systemd/system")
 DOCKER_DROP_IN = UNITS / "docker.service.d" / "integrable-jupyterhub.conf"
 MODULE = PurePosixPath("/etc/modules-load.d/integrable-jupyterhub.conf")
 SYSCTL = PurePosixPath("/etc/sysctl.d/90-integrable-jupyterhub.conf")
+LOCK = PurePosixPath("/run/integrable-jupyterhub.lock")
+"""Who changes something on the host holds it (hubhost/lock.py)."""
 GUARD_DIGEST = PurePosixPath("/run/integrable-jupyterhub-guard")
 STATE = PurePosixPath("/var/lib/integrable-jupyterhub")
 RELEASES = STATE / "releases"
