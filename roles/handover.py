@@ -14,7 +14,7 @@ def handover(settings: Settings) -> None:
     """Before the first service."""
     names = [service.name for service in services.in_order(settings)]
     file_tree(
-        name="Write the programs",
+        name="Write the program",
         files=(
             HostFile(RELEASE_PROGRAM, program(names), 0o755),
             *services.carry_files(settings),

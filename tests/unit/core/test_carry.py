@@ -19,7 +19,12 @@ for last; do :; done
 case "$1 $2" in
 "container inspect")
     [ -e "container/$last" ] || exit 1
-    case $4 in *Running*Image*) echo "$(cat "running/$last") $(cat "container/$last")" ;; *Running*) cat "running/$last" ;; *RestartCount*) echo 0 ;; *) cat "container/$last" ;; esac ;;
+    case $4 in
+    *Running*Image*) echo "$(cat "running/$last") $(cat "container/$last")" ;;
+    *Running*) cat "running/$last" ;;
+    *RestartCount*) echo 0 ;;
+    *) cat "container/$last" ;;
+    esac ;;
 "image inspect") echo "$last" ;;
 "image ls") ls image ;;
 "volume inspect") [ -d "volumes/$last" ] && echo "$PWD/volumes/$last/_data" ;;
@@ -36,7 +41,9 @@ case "$1 $2" in
     esac ;;
 "run "*)
     case $* in
-    *--version) image=${*%% --version}; echo "postgres (PostgreSQL) $(cat "image/${image##* }").6 (Debian)" ;;
+    *--version)
+        image=${*%% --version}
+        echo "postgres (PostgreSQL) $(cat "image/${image##* }").6 (Debian 17.6-0+deb13u1)" ;;
     *python3*) image=${*%% -c*}; cat "image/${image##* }" ;;
     *--exchange*)
         echo exchange >>said
@@ -44,7 +51,8 @@ case "$1 $2" in
         mv volumes/x volumes/jupyterhub_db_before ;;
     *--detach*)
         [ ! -e broken ] || exit 1
-        case $* in *"jupyterhub_db_before:"*) volume=jupyterhub_db_before ;; *) volume=jupyterhub_db ;; esac
+        volume=jupyterhub_db
+        case $* in *_before:*) volume=jupyterhub_db_before ;; esac
         echo "serve $last on $volume" >>said
         touch container/jupyterhub_db_offline
         mkdir -p "volumes/$volume/_data/pgdata"

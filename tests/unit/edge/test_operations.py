@@ -171,6 +171,7 @@ MAKING: dict[str, Callable[[], list[StringCommand]]] = {
         directory="/etc/integrable-jupyterhub/tls",
         address="172.27.0.4:8000",
     ),
+    "forgotten_cluster": lambda: commands(operations.forgotten_cluster, {facts.VolumeAge: 7}),
     "container": lambda: commands(
         operations.container, {facts.Container: ContainerState("sha256:1", "f")}, service=SERVICE
     ),
@@ -579,6 +580,14 @@ def test_old_images_are_deleted_and_old_build_caches_with_them() -> None:
 def test_with_nothing_old_nothing_is_deleted() -> None:
     given = {facts.OurImages: OLD[2:], facts.Releases: HISTORY}
     assert commands(operations.prune_images, given, settings=SETTINGS) == []
+
+
+# --- The database of before ----------------------------------------------------------------------
+@pytest.mark.parametrize("age", [None, 0, 6])
+def test_the_cluster_of_before_is_kept_for_a_week(age: int | None) -> None:
+    assert commands(operations.forgotten_cluster, {facts.VolumeAge: age}) == []
+    gone = MAKING["forgotten_cluster"]()
+    assert list(map(text, gone)) == ["docker volume rm jupyterhub_db_before"]
 
 
 # --- Releases --------------------------------------------------------------------------------
