@@ -86,13 +86,8 @@ def database(settings: Settings) -> Service:
 def carry_files(settings: Settings) -> tuple[HostFile, ...]:
     """What carries the database's content over to other images of hub and database."""
     served = database(settings)
-    offline = replace(
-        served,
-        name=f"{DATABASE_NAME}_offline",
-        place=None,
-        mounts=tuple(mount for mount in served.mounts if mount.read_only),
-        ports=(),
-    )
+    secrets = tuple(mount for mount in served.mounts if mount.read_only)
+    offline = replace(served, name=f"{DATABASE_NAME}_offline", place=None, mounts=secrets, ports=())
     script = render(
         "database/carry",
         hub=HUB_NAME,

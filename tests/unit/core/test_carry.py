@@ -44,7 +44,7 @@ case "$1 $2" in
     *--version)
         image=${*%% --version}
         echo "postgres (PostgreSQL) $(cat "image/${image##* }").6 (Debian 17.6-0+deb13u1)" ;;
-    *python3*) image=${*%% -c*}; cat "image/${image##* }" ;;
+    *revisions) image=${*%% revisions}; cat "image/${image##* }" ;;
     *--exchange*)
         echo exchange >>said
         mv volumes/jupyterhub_db volumes/x; mv volumes/jupyterhub_db_before volumes/jupyterhub_db
