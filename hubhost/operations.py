@@ -58,6 +58,16 @@ FORMER_CLUSTER_DAYS = 7
 LOCKED = "exec 9>/run/lock/integrable-jupyterhub-{}; flock 9\n"
 
 
+# What builds run in leaves half of the cores to sessions. BuildKit puts its steps there by
+# --cgroup-parent alone (it ignores --cpuset-cpus). No dash: in a slice's name that makes a tree.
+BUILD_SLICE = "jupyterhubbuilds.slice"
+BUILD_SLICE_UP = (
+    f"systemctl set-property --runtime {BUILD_SLICE} CPUQuota=$((50 * $(nproc)))%"
+    f" CPUWeight=20 IOWeight=20 && systemctl start {BUILD_SLICE}"
+    " || echo builds take all cores\n"
+)
+
+
 def script(*lines: str, stdin: str | None = None) -> StringCommand:
     """A shell script that stops at its first error."""
     arguments: dict[str, Any] = {"_stdin": stdin} if stdin is not None else {}
@@ -213,7 +223,8 @@ def base_image(image: BaseImage, settings: Settings) -> Commands:
         f"export TMPDIR={STATE / 'build'}; rm -rf $TMPDIR; mkdir -p $TMPDIR",
         "trap 'rm -rf $TMPDIR' EXIT",
         "cat /etc/ssl/certs/ca-certificates.crt - > $TMPDIR/ca.pem 2>/dev/null || true",
-        f"mmdebstrap --aptopt='Acquire::https::CAInfo \"'$TMPDIR'/ca.pem\"' {made}"
+        BUILD_SLICE_UP + f"systemd-run --quiet --scope --slice {BUILD_SLICE}"
+        f" mmdebstrap --aptopt='Acquire::https::CAInfo \"'$TMPDIR'/ca.pem\"' {made}"
         " > $TMPDIR/base.tar 2> $TMPDIR/log || { tail -n 30 $TMPDIR/log >&2; exit 1; }",
         f"docker import {labels} --change 'CMD [\"bash\"]' $TMPDIR/base.tar {image.reference}",
         stdin=ca_certificates(settings) or "\n",
@@ -241,10 +252,13 @@ def start_builds(images: tuple[Image, ...], settings: Settings) -> Commands:
 def built_image(image: Image, settings: Settings) -> Commands:
     """Build an image from its folder, or wait for a build of it that runs."""
     if _missing(image.reference):
+        # What the step that failed said last, without BuildKit's "#12 3.456 " before it.
+        why = "sed -n 's/^#[0-9]* [0-9][0-9.]* //p' $log | grep . | tail -n 1 | cut -c 1-300"
         yield script(
             "log=$(mktemp); trap 'rm -f \"$log\"' EXIT",
             f"base64 -d | sh -c {shlex.quote(_build(image))} > $log 2>&1"
-            " || { tail -n 40 $log >&2; exit 1; }",
+            f' || {{ tail -n 40 $log >&2; echo "image {image.name}: not built: $({why});'
+            ' no service was replaced; mend it and deploy again" >&2; exit 1; }',
             stdin=_context(image, settings),
         )
 
@@ -264,7 +278,9 @@ def _build(image: Image) -> str:
     return (
         LOCKED.format(f"image-{image.name}")
         + f"docker image inspect {image.reference} >/dev/null 2>&1 && exit 0\n"
-        "DOCKER_BUILDKIT=1 docker build --progress plain --force-rm"
+        + BUILD_SLICE_UP
+        + "DOCKER_BUILDKIT=1 docker build --progress plain --force-rm"
+        f" --cgroup-parent {BUILD_SLICE}"
         f" --build-arg BASE={shlex.quote(image.base)} --label {NAME_LABEL}={image.name}"
         f"{target} --tag {image.reference} --tag {latest} -"
     )

@@ -16,6 +16,7 @@ try:
 except Problems as error:
     raise DeployError(f"{host.name}: {error}") from None
 
+operations.exclusive(name=operations.LOCKING)
 logger.warning("%s: from %s to %s", host.name, history.current, target)
 for line in differences(history.content, target.content):
     logger.warning("%s: %s", host.name, line)

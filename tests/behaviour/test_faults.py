@@ -70,7 +70,7 @@ class Fault:
         }
 
     @contextmanager
-    def watched(self, what: str) -> Iterator[None]:
+    def watched(self, what: str) -> Iterator[dict[str, Watch]]:
         """Break something in the `with` block; afterwards all must be back, nothing lost."""
         doors, over = self.doors(), threading.Event()
 
@@ -85,7 +85,7 @@ class Fault:
         socket = self.session.socket(self.kernel, timeout=10)
         try:
             assert engine.until(lambda: all(door.good for door in doors.values()), 10)
-            yield
+            yield doors
             began = time.monotonic()
             assert engine.until(
                 lambda: all(d.good and d.good[-1] > max([began, *d.bad]) for d in doors.values()),

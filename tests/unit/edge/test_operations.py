@@ -542,13 +542,33 @@ def test_a_build_of_a_stage_names_it() -> None:
 
 
 def test_a_failed_build_shows_its_last_lines(programs: Programs, tmp_path: Path) -> None:
-    programs.add("docker", '[ "$1" = build ] && echo "E: no such package"; exit 1')
+    said = "#9 [2/4] RUN apt-get install x\n#9 0.51 E: no such package\nERROR: failed to solve"
+    programs.add("docker", f"[ $1 = build ] && cat <<'END'\n{said}\nEND\nexit 1")
     programs.add("flock")
+    programs.add("systemctl")
     (command,) = MAKING["built_image"]()
     script = text(command).replace("/run/lock/", f"{tmp_path}/")
     done = programs.run(script, stdin(command))
     assert done.returncode == 1
-    assert done.stderr == "E: no such package\n"
+    assert done.stderr == (
+        f"{said}\nimage database: not built: E: no such package; no service was replaced;"
+        " mend it and deploy again\n"
+    )
+
+
+def test_builds_leave_half_of_the_cores(programs: Programs, tmp_path: Path) -> None:
+    programs.add("nproc", "echo 6")
+    for program in ("docker", "systemctl"):
+        programs.add(program, f'echo "{program} $*" >> {tmp_path}/said; [ $1 != image ]')
+    programs.add("flock")
+    (command,) = MAKING["built_image"]()
+    assert programs.run(text(command).replace("/run/lock/", f"{tmp_path}/")).returncode == 0
+    said = (tmp_path / "said").read_text().splitlines()
+    assert said[1].startswith(
+        "systemctl set-property --runtime jupyterhubbuilds.slice CPUQuota=300%"
+    )
+    assert said[2] == "systemctl start jupyterhubbuilds.slice"
+    assert " --cgroup-parent jupyterhubbuilds.slice " in said[3]
 
 
 def test_an_image_that_another_run_made_meanwhile_is_not_built_again(

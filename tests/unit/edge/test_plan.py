@@ -22,7 +22,7 @@ from hubhost.secrets import ALL_SECRETS
 from tests.unit.core.sample import ROOT
 
 ROLES = [
-    *("Preflight", "Sessions", "Docker", "Network", "Firewall", "Images", "Secrets", "TLS"),
+    *("Preflight", "Sessions", "Docker", "Images", "Network", "Firewall", "Secrets", "TLS"),
     *("Handover", "Database", "Proxy", "Docker filter", "Forget", "Hub", "Release"),
 ]
 PROGRESS = r"""
@@ -114,9 +114,6 @@ def test_the_plan_is_a_checklist_that_a_person_reads(planned: Run) -> None:
         "Docker | Install Docker and the tools that build images",
         "Docker | Start Docker",
         "Docker | Restart Docker if its configuration changed",
-        "Network | Create jupyterhub_network",
-        "Firewall | Write the rules",
-        "Firewall | Apply the rules",
         "Images | Make the base image",
         "Images | Start building",
         "Images | Build the database image",
@@ -124,6 +121,9 @@ def test_the_plan_is_a_checklist_that_a_person_reads(planned: Run) -> None:
         "Images | Build the filter image",
         "Images | Build the hub image",
         "Images | Build the notebook image",
+        "Network | Create jupyterhub_network",
+        "Firewall | Write the rules",
+        "Firewall | Apply the rules",
         "Secrets | Make the secrets that are missing",
         "TLS | Make a self-signed certificate",
         "TLS | Write the daily look at the certificate",
