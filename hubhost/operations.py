@@ -256,7 +256,10 @@ def built_image(image: Image, settings: Settings) -> Commands:
         why = "sed -n 's/^#[0-9]* [0-9][0-9.]* //p' $log | grep . | tail -n 1 | cut -c 1-300"
         yield script(
             "log=$(mktemp); trap 'rm -f \"$log\"' EXIT",
-            f"base64 -d | sh -c {shlex.quote(_build(image))} > $log 2>&1"
+            # Where it is built by now, its context is read all the same: the one who sends it
+            # would take the end of that for the end of the connection.
+            f"base64 -d | {{ sh -c {shlex.quote(_build(image))}; code=$?; cat > /dev/null;"
+            " exit $code; } > $log 2>&1"
             f' || {{ tail -n 40 $log >&2; echo "image {image.name}: not built: $({why});'
             ' no service was replaced; mend it and deploy again" >&2; exit 1; }',
             stdin=_context(image, settings),

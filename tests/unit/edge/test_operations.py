@@ -556,6 +556,27 @@ def test_a_failed_build_shows_its_last_lines(programs: Programs, tmp_path: Path)
     )
 
 
+def test_a_context_that_nobody_needs_any_more_is_read_to_its_end(
+    programs: Programs, tmp_path: Path
+) -> None:
+    """Or whoever sends it finds the connection closed."""
+    programs.add("docker")  # the image is there by now
+    programs.add("flock")
+    (command,) = MAKING["built_image"]()
+    script = text(command).replace("/run/lock/", f"{tmp_path}/")
+    with subprocess.Popen(
+        ["sh", "-c", script],
+        stdin=subprocess.PIPE,
+        env={"PATH": f"{programs.folder}:/usr/bin:/bin"},
+    ) as run:
+        assert run.stdin
+        for _ in range(100):
+            run.stdin.write(b"A" * 100_000)
+            run.stdin.flush()
+        run.stdin.close()
+    assert run.returncode == 0
+
+
 def test_builds_leave_half_of_the_cores(programs: Programs, tmp_path: Path) -> None:
     programs.add("nproc", "echo 6")
     for program in ("docker", "systemctl"):
