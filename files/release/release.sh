@@ -185,6 +185,9 @@ back)
     while read -r reference id; do
         case $reference in "$prefix"*) docker image tag "$id" "$reference" ;; esac
     done <"$releases/$2/images"
+    for name in $names; do # before anything is touched: the database may know too much for it
+        (eval "$(cat "$releases/$2/services/$name")" && "$carry" may "$name" "$image") || exit 1
+    done
     restore "$2"
     for name in $names; do
         run "$(cat "$releases/$2/services/$name")"

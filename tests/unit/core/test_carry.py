@@ -127,9 +127,22 @@ def machine(tmp_path: Path) -> Machine:
     return Machine(tmp_path)
 
 
-@pytest.mark.parametrize(("image", "seen"), [("1", "same"), ("2", "older"), ("0", "newer")])
-def test_it_tells_what_a_hub_makes_of_the_schema(machine: Machine, image: str, seen: str) -> None:
-    assert machine.carry("look", HUB, f"hub:{image}") == seen
+@pytest.mark.parametrize(("service", "image"), [(HUB, "hub:2"), (DATABASE, "db:17")])
+def test_one_may_go_forward(machine: Machine, service: str, image: str) -> None:
+    assert machine.carry("may", service, image) == ""
+    assert machine.did == []
+
+
+@pytest.mark.parametrize(("service", "image"), [(HUB, "hub:0"), (DATABASE, "db:13")])
+def test_one_may_not_go_back(machine: Machine, service: str, image: str) -> None:
+    machine.put("image/db:13", "13")
+    if service == HUB:
+        machine.put(f"running/{DATABASE}", "false")
+        assert machine.carry("may", service, image) == "", "it comes to that when it runs"
+        machine.put(f"running/{DATABASE}", "true")
+    refused = machine.carry("may", service, image)
+    assert refused.startswith("1: database: it")
+    assert refused == machine.carry("over", service, image)
     assert machine.did == []
 
 
