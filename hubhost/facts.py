@@ -550,6 +550,25 @@ echo "{{\\"files_digest\\": \\"$(cat -- {_quoted(service.mounted_files)} /dev/nu
         return ContainerState(**found)
 
 
+class VolumeAge(FactBase[int | None]):
+    """How old a Docker volume is, in days; None: there is none of that name."""
+
+    @override
+    def requires_command(self, volume: str) -> str:
+        return "docker"
+
+    @override
+    def command(self, volume: str) -> str:
+        return f"""
+made=$(docker volume inspect -f '{{{{.CreatedAt}}}}' {quote(volume)} 2>/dev/null)
+[ -z "$made" ] || echo $(( ($(date +%s) - $(date -d "$made" +%s)) / 86400 ))
+"""
+
+    @override
+    def process(self, output: list[str]) -> int | None:
+        return int(output[0]) if output else None
+
+
 RECORDS = f"""
 for path in {RELEASES}/*/about; do
   record=${{path%/about}}; id=${{record##*/}}

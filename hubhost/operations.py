@@ -42,7 +42,7 @@ from hubhost.rotation import Rotation
 from hubhost.rotation import discard as rotation_script
 from hubhost.secrets import Secret, secrets_script
 from hubhost.service import HUB_NAME, PROXY_NAME, Action, Service, plan
-from hubhost.services import HUB_PURGE, in_order
+from hubhost.services import FORMER_VOLUME, HUB_PURGE, in_order
 from hubhost.settings import Settings
 
 Commands = Generator[StringCommand]
@@ -54,6 +54,7 @@ RULES_DO_NOT_LOAD = (
 
 # An earlier run that was killed may still be at it on the host: wait for it, don't work against it.
 APT = "apt-get -qy -o DPkg::Lock::Timeout=600"
+FORMER_CLUSTER_DAYS = 7
 LOCKED = "exec 9>/run/lock/integrable-jupyterhub-{}; flock 9\n"
 
 
@@ -262,7 +263,10 @@ def built_image(image: Image, settings: Settings) -> Commands:
         why = "sed -n 's/^#[0-9]* [0-9][0-9.]* //p' $log | grep . | tail -n 1 | cut -c 1-300"
         yield script(
             "log=$(mktemp); trap 'rm -f \"$log\"' EXIT",
-            f"base64 -d | sh -c {shlex.quote(_build(image))} > $log 2>&1"
+            # Where it is built by now, its context is read all the same: the one who sends it
+            # would take the end of that for the end of the connection.
+            f"base64 -d | {{ sh -c {shlex.quote(_build(image))}; code=$?; cat > /dev/null;"
+            " exit $code; } > $log 2>&1"
             " || { tail -n 40 $log >&2;" + NOT_BUILT.format(image=image.name, why=why),
             stdin=_context(image, settings),
         )
@@ -406,6 +410,14 @@ def served_certificate(directory: str, address: str) -> Commands:
                 f" `docker restart {PROXY_NAME}`",
             ),
         )
+
+
+@operation()
+def forgotten_cluster() -> Commands:
+    """Delete the cluster of the PostgreSQL that was there before another major, after a week."""
+    age = host.get_fact(facts.VolumeAge, volume=FORMER_VOLUME)
+    if age is not None and age >= FORMER_CLUSTER_DAYS:
+        yield StringCommand(f"docker volume rm {FORMER_VOLUME}")
 
 
 @operation()

@@ -21,6 +21,8 @@ STATE = PurePosixPath("/var/lib/integrable-jupyterhub")
 RELEASES = STATE / "releases"
 """What ran as each release that was good; `current` is a link to the one that runs."""
 RELEASE_PROGRAM = ETC / "release.sh"
+DUMPS = STATE / "dumps"
+CARRY = ETC / "database" / "carry"
 HUB_STATE = STATE / "hub"
 """What the hub keeps on disk, beside its database; root alone enters."""
 ARCHIVE, FORGET_REQUESTS = HUB_STATE / "archive", HUB_STATE / "forget"
@@ -30,5 +32,5 @@ DOCKER_SOCKET = PurePosixPath("/var/run/docker.sock")
 DAEMON_JSON = PurePosixPath("/etc/docker/daemon.json")
 
 RECORDED = (ETC, f"{UNITS}/integrable-jupyterhub*", DOCKER_DROP_IN, MODULE, SYSCTL)
-NOT_RECORDED = (f"{SECRETS}/*", f"{TLS}/*", str(RELEASE_PROGRAM), "*.new")
+NOT_RECORDED = (f"{SECRETS}/*", f"{TLS}/*", str(RELEASE_PROGRAM), str(CARRY), "*.new")
 """Patterns for `find`: what deployments write that makes a release, and what of it does not."""

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from hubhost.engine import engine_packages
@@ -70,6 +71,7 @@ class Deployment:
     """The installer, pointed at one lab host."""
 
     host: Host
+    checkout: Path = ROOT
 
     def command(self, *options: str, script: str = "deploy.py", **settings: Any) -> list[str]:
         """The command line; `settings` win over group_data, as `--data` does."""
@@ -96,7 +98,7 @@ class Deployment:
         started = time.monotonic()
         done = subprocess.run(
             self.command("--json", *options, script=script, **settings),
-            cwd=ROOT,
+            cwd=self.checkout,
             env={**self.environment, **(variables or {})},
             capture_output=True,
             text=True,

@@ -38,7 +38,7 @@ if [ ! -e "$data" ]; then
 fi
 
 have=$(cat "$data/PG_VERSION" 2>/dev/null) || fail "$data exists but holds no PostgreSQL cluster (no PG_VERSION); restore a backup or empty the volume"
-[ "$have" = "$major" ] || fail "the volume holds data of PostgreSQL $have, this image is PostgreSQL $major; dump with the old image and restore with this one"
+[ "$have" = "$major" ] || fail "the volume holds data of PostgreSQL $have, this image is PostgreSQL $major; deploy: that brings it over"
 
 printf '%s\n' "ALTER ROLE $role LOGIN PASSWORD $(quote "'" "$password")" | single "$data" postgres \
     || fail "cannot set the password of role $POSTGRES_USER; see the lines above"

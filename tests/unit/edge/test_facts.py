@@ -52,6 +52,7 @@ FACTS: dict[type[FactBase[Any]], dict[str, Any]] = {
     facts.Certificate: {"directory": "/etc/x"},
     facts.ServedCertificate: {"directory": "/etc/x", "address": "172.27.0.4:8000"},
     facts.Container: {"service": SERVICE},
+    facts.VolumeAge: {"volume": "jupyterhub_db_before"},
     facts.Status: {},
     facts.Releases: {"others_image": "mine:1"},
 }

@@ -171,6 +171,7 @@ MAKING: dict[str, Callable[[], list[StringCommand]]] = {
         directory="/etc/integrable-jupyterhub/tls",
         address="172.27.0.4:8000",
     ),
+    "forgotten_cluster": lambda: commands(operations.forgotten_cluster, {facts.VolumeAge: 7}),
     "container": lambda: commands(
         operations.container, {facts.Container: ContainerState("sha256:1", "f")}, service=SERVICE
     ),
@@ -555,6 +556,27 @@ def test_a_failed_build_shows_its_last_lines(programs: Programs, tmp_path: Path)
     )
 
 
+def test_a_context_that_nobody_needs_any_more_is_read_to_its_end(
+    programs: Programs, tmp_path: Path
+) -> None:
+    """Or whoever sends it finds the connection closed."""
+    programs.add("docker")  # the image is there by now
+    programs.add("flock")
+    (command,) = MAKING["built_image"]()
+    script = text(command).replace("/run/lock/", f"{tmp_path}/")
+    with subprocess.Popen(
+        ["sh", "-c", script],
+        stdin=subprocess.PIPE,
+        env={"PATH": f"{programs.folder}:/usr/bin:/bin"},
+    ) as run:
+        assert run.stdin
+        for _ in range(100):
+            run.stdin.write(b"A" * 100_000)
+            run.stdin.flush()
+        run.stdin.close()
+    assert run.returncode == 0
+
+
 def test_builds_leave_half_of_the_cores(programs: Programs, tmp_path: Path) -> None:
     programs.add("nproc", "echo 6")
     for program in ("docker", "systemctl"):
@@ -599,6 +621,14 @@ def test_old_images_are_deleted_and_old_build_caches_with_them() -> None:
 def test_with_nothing_old_nothing_is_deleted() -> None:
     given = {facts.OurImages: OLD[2:], facts.Releases: HISTORY}
     assert commands(operations.prune_images, given, settings=SETTINGS) == []
+
+
+# --- The database of before ----------------------------------------------------------------------
+@pytest.mark.parametrize("age", [None, 0, 6])
+def test_the_cluster_of_before_is_kept_for_a_week(age: int | None) -> None:
+    assert commands(operations.forgotten_cluster, {facts.VolumeAge: age}) == []
+    gone = MAKING["forgotten_cluster"]()
+    assert list(map(text, gone)) == ["docker volume rm jupyterhub_db_before"]
 
 
 # --- Releases --------------------------------------------------------------------------------

@@ -129,6 +129,7 @@ def test_the_plan_is_a_checklist_that_a_person_reads(planned: Run) -> None:
         "TLS | Write the daily look at the certificate",
         "TLS | Look at the certificate daily",
         "Handover | Write the program",
+        "Database | Delete the cluster of a former PostgreSQL, a week after",
         "Database | Run the database",
         "Proxy | Run the proxy",
         "Proxy | Serve the certificate",
