@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import PurePosixPath
 from shlex import quote
@@ -13,7 +14,16 @@ from typing_extensions import override
 from hubhost.hostfile import FileState, HostFolder
 from hubhost.images import NAME_LABEL, PREFIX, PresentImage
 from hubhost.isolation import JUMPS, JUMPS6
-from hubhost.paths import DAEMON_JSON, FIREWALL, FIREWALL_UNIT, FORGET, GUARD_DIGEST, SECRETS, TLS
+from hubhost.paths import (
+    DAEMON_JSON,
+    DAILY_STATE,
+    FIREWALL,
+    FIREWALL_UNIT,
+    FORGET,
+    GUARD_DIGEST,
+    SECRETS,
+    TLS,
+)
 from hubhost.preflight import HostReport
 from hubhost.service import (
     DATABASE_NAME,
@@ -25,7 +35,7 @@ from hubhost.service import (
     ContainerState,
     Service,
 )
-from hubhost.services import HUB_PURGE
+from hubhost.services import FILTER_CONFIG, HUB_PURGE
 from hubhost.tls import WARN_BEFORE
 
 WARN_SECONDS = int(WARN_BEFORE.total_seconds())
@@ -536,8 +546,16 @@ echo "{{\\"files_digest\\": \\"$(cat -- {_quoted(service.mounted_files)} /dev/nu
         return ContainerState(**found)
 
 
+FIRST_RULE = "-A {} -j {}".format(*JUMPS[1])
+NOTEBOOK_IMAGE = (
+    """sed -n '/"images"/,/]/s/^ *"\\([^"]*[:/][^"]*\\)".*/\\1/p'"""
+    f" {FILTER_CONFIG} 2>/dev/null"
+)
+"""Shell: the image of sessions, as the Docker filter is told."""
+
+
 class Status(FactBase[list[str]]):
-    """What HostStatus.parse reads: services, sessions, memory, disk, certificate, firewall."""
+    """What HostStatus.parse reads: services, sessions, room, certificate, firewall, updates."""
 
     default = list
 
@@ -578,6 +596,15 @@ made=$(docker container inspect -f '{{{{.Image}}}}' {HUB_NAME} 2>/dev/null \\
   | xargs -r docker image inspect -f '{{{{.Created}}}}' 2>/dev/null)
 echo "images_made $([ -z "$made" ] || date -d "$made" +%s)"
 echo "firewall $(systemctl is-active {FIREWALL_UNIT} 2>/dev/null)"
+[ "$({GUARD_STATE})" = "$(cat {GUARD_DIGEST} 2>/dev/null)" ] \
+  && [ "$(iptables -w -S DOCKER-USER 2>/dev/null | sed -n 2p)" = "{FIRST_RULE}" ] \
+  && echo "rules_loaded yes"
+. /etc/os-release
+echo "host_version Debian $(cat /etc/debian_version 2>/dev/null || echo "$VERSION_ID")"
+echo "host_version kernel $(uname -r)"
+docker version --format 'host_version Docker {{{{.Server.Version}}}}' 2>/dev/null
+{NOTEBOOK_IMAGE} | sed 's/^/notebook_image /'
+cat {DAILY_STATE / "security"} 2>/dev/null
 [ -e /var/run/reboot-required ] && echo reboot_required yes
 true
 """
@@ -585,3 +612,31 @@ true
     @override
     def process(self, output: list[str]) -> list[str]:
         return output
+
+
+class Evidence(FactBase[list[str]]):
+    """What hubhost.doctor.Evidence.parse reads; the script is that module's."""
+
+    default = list
+
+    @override
+    def command(self, script: str) -> str:
+        return script
+
+    @override
+    def process(self, output: list[str]) -> list[str]:
+        return output
+
+
+class Collected(FactBase[bytes]):
+    """Logs and configuration of a host as a tar.gz, secrets blotted out."""
+
+    default = bytes
+
+    @override
+    def command(self, script: str) -> str:
+        return script
+
+    @override
+    def process(self, output: list[str]) -> bytes:
+        return base64.b64decode("".join(output))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
+from hubhost.logs import keep
 from hubhost.service import ROLE_LABEL
 from hubhost.settings import Settings
 
@@ -94,6 +95,9 @@ def rebuild(state: dict[str, Any], wrong: list[str]) -> list[str]:
         )
         return [f"echo {shlex.quote(message)} >&2", "exit 1"]
     ours = shlex.join(state["attached"])
-    return [f"docker rm --force {ours}"] * bool(ours) + [
-        f"docker network rm {shlex.quote(state['Name'])}"
+    services = [name for name, role in state["attached"].items() if role == "service"]
+    return [
+        *(line for name in services for line in keep(name)),
+        *([f"docker rm --force {ours}"] if ours else []),
+        f"docker network rm {shlex.quote(state['Name'])}",
     ]

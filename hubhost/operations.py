@@ -12,7 +12,7 @@ from pyinfra.api.command import StringCommand
 from pyinfra.api.operation import operation
 from pyinfra.context import host
 
-from hubhost import facts
+from hubhost import facts, logs
 from hubhost.engine import daemon_configuration, engine_packages
 from hubhost.hostfile import SERVICES_GROUP, HostFile, HostFolder, outdated
 from hubhost.images import (
@@ -131,6 +131,12 @@ def forget(user: str) -> Commands:
             f"{FORGET / 'forget'} erase",
             stdin=user,
         )
+
+
+@operation()
+def show_logs(request: logs.Request, prefix: str) -> Commands:
+    """Print lines of the services' logs; changes nothing."""
+    yield script(*request.command(prefix))
 
 
 @operation()
@@ -334,11 +340,13 @@ def container(service: Service) -> Commands:
     name = shlex.quote(service.name)
     if action is Action.REPLACE:
         yield StringCommand(f"docker container stop --time {service.stop_timeout} {name}")
+        yield script(*logs.keep(service.name))
         yield StringCommand(f"docker container rm --force {name}")
     if action in (Action.CREATE, Action.REPLACE):
         options = shlex.join(
             service.create_options(service.digest(state.image_id, state.files_digest))
         )
+        options += f" {logs.driver_options()}"
         if service.docker_socket:
             options += f" --volume {DOCKER_SOCKET}:{service.docker_socket}"
             options += f' --group-add "$(stat -Lc %g {DOCKER_SOCKET})"'

@@ -21,6 +21,12 @@ FILTER_NAME = "jupyterhub_filter"
 SERVICE_NAMES = (HUB_NAME, DATABASE_NAME, PROXY_NAME, FILTER_NAME)
 """Names of the containers, and so of the services on the network: those of the reference."""
 
+LOG_OPTIONS = (
+    *("--log-driver", "json-file", "--log-opt", "max-size=10m"),
+    *("--log-opt", "max-file=20", "--log-opt", "compress=true"),
+)
+"""Of a service's container: 200 MB of lines, which take some 30 MB (docs/decisions/0021-logs.md)."""
+
 
 @dataclass(frozen=True)
 class Place:
@@ -99,7 +105,7 @@ class Service:
 
     def digest(self, image_id: str, files_digest: str) -> str:
         """Digest of what the container is created with, the image's id and the mounted files."""
-        spec = [self.create_options(""), self.docker_socket is None, self.command]
+        spec = [self.create_options(""), LOG_OPTIONS, self.docker_socket is None, self.command]
         text = json.dumps([*spec, self.image, image_id, files_digest])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
