@@ -112,9 +112,10 @@ def diagnose(
     """All that is wrong, the worst first; what `make status` finds, with causes, and more."""
     found = [
         *_of_engine(evidence, settings),
-        *(_explained(finding, evidence, settings) for finding in findings(
-            status, limits, drift, now
-        )),
+        *(
+            _explained(finding, evidence, settings)
+            for finding in findings(status, limits, drift, now)
+        ),
         *map(Diagnosis, _of_host(evidence, settings)),
     ]
     return sorted(found, key=lambda diagnosis: -diagnosis.finding.severity)
@@ -135,9 +136,10 @@ def _explained(finding: Finding, evidence: Evidence, settings: Settings) -> Diag
     if finding.subject == "disk":
         causes = (
             *(f"Docker's {text}" for text in map(_docker_df, evidence.all("docker_df"))),
-            *(f"{size} MB: {path}" for size, _, path in (
-                use.partition(" ") for use in evidence.all("disk_use")[:5]
-            )),
+            *(
+                f"{size} MB: {path}"
+                for size, _, path in (use.partition(" ") for use in evidence.all("disk_use")[:5])
+            ),
         )
     elif finding.subject == "memory":
         causes = evidence.all("oom")
@@ -156,14 +158,29 @@ def _docker_df(line: str) -> str:
 
 def _of_service(finding: Finding, evidence: Evidence, settings: Settings) -> Diagnosis:
     name = finding.subject
-    causes: list[str] = []
     if not evidence.all("docker"):
-        causes.append("Docker does not answer: what it runs can't be told")
+        return Diagnosis(finding, ("Docker does not answer: what it runs can't be told",))
+    finding, causes = _of_end(finding, evidence, settings)
+    holders = [holder for holder in evidence.all("port_holder") if holder != "docker-proxy"]
+    if name == PROXY_NAME and holders:
+        causes.append(f"port {settings.public_port} is taken by {holders[0]}")
+        remedy = f"stop {holders[0]}, or set another public_port; and deploy"
+        finding = replace(finding, remedy=remedy)
+    causes += [f"it said: {line}" for line in evidence.of("said", name)]
+    return Diagnosis(finding, tuple(causes))
+
+
+def _of_end(finding: Finding, evidence: Evidence, settings: Settings) -> tuple[Finding, list[str]]:
+    """How a service's process ended, as Docker tells; perhaps with a better remedy."""
+    name = finding.subject
+    causes: list[str] = []
     for told in evidence.of("container", name):
         killed, code, error = [*told.split(" ", 2), ""][:3]
         if killed == "true":
             setting = _MEMORY.get(name)
-            causes.append(f"the kernel killed it: it wanted more memory than it may have ({setting})")
+            causes.append(
+                f"the kernel killed it: it wanted more memory than it may have ({setting})"
+            )
             if setting:
                 raised = f"raise {setting} above {getattr(settings, setting)}, and deploy"
                 finding = replace(finding, remedy=raised)
@@ -173,14 +190,7 @@ def _of_service(finding: Finding, evidence: Evidence, settings: Settings) -> Dia
             causes.append(f"somebody or something stopped it (exit code {code})")
         elif "exited" in finding.message:
             causes.append(f"it ended by itself with exit code {code}")
-    if name == PROXY_NAME:
-        for holder in evidence.all("port_holder"):
-            if holder != "docker-proxy":
-                causes.append(f"port {settings.public_port} is taken by {holder}")
-                remedy = f"stop {holder}, or set another public_port; and deploy"
-                finding = replace(finding, remedy=remedy)
-    causes += [f"it said: {line}" for line in evidence.of("said", name)]
-    return Diagnosis(finding, tuple(causes))
+    return finding, causes
 
 
 def _foreign_rules(evidence: Evidence) -> Iterator[str]:
@@ -188,8 +198,11 @@ def _foreign_rules(evidence: Evidence) -> Iterator[str]:
     for program, jumps in (("iptables", JUMPS), ("ip6tables", JUMPS6)):
         for chain, target in jumps:
             ours = f"-A {chain} -j {target}"
-            rules = [r.partition(" ")[2] for r in evidence.of("rule", program)
-                     if r.partition(" ")[0] == chain]
+            rules = [
+                r.partition(" ")[2]
+                for r in evidence.of("rule", program)
+                if r.partition(" ")[0] == chain
+            ]
             if ours not in rules:
                 yield f"{program}: {chain} does not lead to {target}"
             else:
@@ -220,46 +233,75 @@ def _of_engine(evidence: Evidence, settings: Settings) -> Iterator[Diagnosis]:
 
 
 def _of_host(evidence: Evidence, settings: Settings) -> Iterator[Finding]:
-    def error(subject: str, message: str, remedy: str) -> Finding:
-        return Finding(Severity.ERROR, subject, message, remedy)
-
-    def warning(subject: str, message: str, remedy: str) -> Finding:
-        return Finding(Severity.WARNING, subject, message, remedy)
-
     yield from _of_certificate(evidence, settings)
     for rule in _foreign_rules(evidence) if evidence.all("rule") else ():
-        yield error("firewall", rule, "deploy: it puts ours first")
-    if evidence.all("frames") == ("0",):
-        message = "bridge-nf-call-iptables is 0: iptables does not see what containers say"
-        yield error("firewall", message, "deploy: it sets it")
-    for told in evidence.all("unresolved"):
-        setting, _, host = told.partition(" ")
-        remedy = "mend the host's DNS (/etc/resolv.conf), or name another mirror"
-        yield warning(setting, f"{host} does not resolve on the host", remedy)
-    for told in evidence.all("unreachable"):
-        setting, _, place = told.partition(" ")
-        remedy = "open the way, or name a mirror that is reached: images can't be built anew"
-        yield warning(setting, f"{place} is not reached from the host", remedy)
+        yield Finding(Severity.ERROR, "firewall", rule, "deploy: it puts ours first")
     if evidence.all("clock_synchronized") == ("no",):
         remedy = "install one: host# apt install systemd-timesyncd"
-        yield warning("clock", _not_synchronized(evidence), remedy)
+        yield Finding(Severity.WARNING, "clock", _not_synchronized(evidence), remedy)
+    yield from _of_containers(evidence, settings)
+    for key, severity, subject, message, remedy in _TOLD:
+        for value in evidence.all(key):
+            first, _, rest = value.partition(" ")
+            yield Finding(
+                severity,
+                subject.format(first),
+                message.format(rest or first),
+                remedy.format(rest or first),
+            )
+
+
+_TOLD = (
+    (
+        *("unresolved", Severity.WARNING, "{}", "{} does not resolve on the host"),
+        "mend the host's DNS (/etc/resolv.conf), or name another mirror",
+    ),
+    (
+        *("unreachable", Severity.WARNING, "{}", "{} is not reached from the host"),
+        "open the way, or name a mirror that is reached: images can't be built anew",
+    ),
+    (
+        *("inodes", Severity.ERROR, "disk", "{} of the inodes are used: no more files"),
+        "delete small files: host# docker system prune",
+    ),
+    (
+        *("half_installed", Severity.ERROR, "packages", "{} is half installed"),
+        "host# dpkg --configure -a",
+    ),
+    (
+        *("held_package", Severity.WARNING, "packages", "{} is held: Debian's fixes pass it by"),
+        "host# apt-mark unhold {}",
+    ),
+    (
+        *("failed_unit", Severity.WARNING, "units", "{} has failed"),
+        "look why: host# journalctl -u {}",
+    ),
+    (
+        *(
+            "frames_unseen",
+            Severity.ERROR,
+            "firewall",
+            "iptables does not see frames of the bridge",
+        ),
+        "deploy: it sets bridge-nf-call-iptables",
+    ),
+)
+"""(key, severity, subject, message, remedy) where the line itself says all: "setting value"."""
+
+
+def _of_containers(evidence: Evidence, settings: Settings) -> Iterator[Finding]:
+    """Those of others that are in the way of ours."""
     for name in evidence.all("foreign_name"):
         message = f"{name} has a name of ours, but was not made by a deploy"
-        yield error("containers", message, f"remove it (host# docker rm --force {name}), and deploy")
+        remedy = f"remove it (host# docker rm --force {name}), and deploy"
+        yield Finding(Severity.ERROR, "containers", message, remedy)
     backends = {str(address) for address in settings.backends}
     for told in evidence.all("attached"):
         name, _, address = told.partition(" ")
         if address not in backends:
             message = f"{name} ({address}) is on the hub's network, and no backend"
             remedy = "name its address in backends, or take it off the network"
-            yield warning("containers", message, remedy)
-    for used in evidence.all("inodes"):
-        message = f"{used} of the inodes are used: no more files, whatever room there is"
-        yield error("disk", message, "delete small files: host# docker system prune")
-    for package in evidence.all("half_installed"):
-        yield error("packages", f"{package} is half installed", "host# dpkg --configure -a")
-    for unit in evidence.all("failed_unit"):
-        yield warning("units", f"{unit} has failed", f"look why: host# journalctl -u {unit}")
+            yield Finding(Severity.WARNING, "containers", message, remedy)
 
 
 def _of_certificate(evidence: Evidence, settings: Settings) -> Iterator[Finding]:
@@ -299,7 +341,11 @@ def bundle(collected: bytes, texts: dict[str, str]) -> bytes:
         for name, text in texts.items():
             content = CREDENTIALS_IN_URL.sub(r"\1[secret]@", text).encode()
             info = tarfile.TarInfo(f"doctor/{name}")
-            info.size, info.mtime, info.mode = len(content), int(datetime.now(UTC).timestamp()), 0o600
+            info.size, info.mtime, info.mode = (
+                len(content),
+                int(datetime.now(UTC).timestamp()),
+                0o600,
+            )
             target.addfile(info, io.BytesIO(content))
     return out.getvalue()
 

@@ -26,6 +26,7 @@ SERVICES = tuple(name.removeprefix(PREFIX) for name in SERVICE_NAMES)
 MARK = "\x1e"
 """Begins a line of a log, in what pyinfra says; the command, which it says too, spells it out."""
 
+NOT_DEPLOYED = "logs: the host is not deployed; deploy"
 DEFAULT_SINCE = "24h"
 UNITS = {"s": 1, "min": 60, "h": 3600, "d": 86_400}
 TIME = re.compile(r"\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2})?)?")
@@ -47,8 +48,8 @@ def keep(container: str) -> list[str]:
     return [
         f"log=$(docker inspect -f '{{{{.LogPath}}}}' {shlex.quote(container)} 2>/dev/null || true)",
         'if [ -f "$log" ]; then',
-        f"  (umask 077; kept={folder}/$(date -u +%Y%m%dT%H%M%SZ); mkdir -p $kept;"
-        ' mv "$log"* $kept)',
+        f"  kept={folder}/$(date -u +%Y%m%dT%H%M%SZ)",
+        '  (umask 077; mkdir -p $kept; mv "$log"* $kept)',
         "fi",
     ]
 
@@ -91,10 +92,9 @@ class Request:
         """Shell that prints the lines, each with the mark and `prefix`."""
         mode = "follow" if self.follow else "show"
         return [
-            f"[ -x {LOGS_SCRIPT} ] || {{ echo 'logs: the host is not deployed; deploy' >&2;"
-            " exit 1; }",
-            f"LINE_PREFIX=\"$(printf '\\036')\"{shlex.quote(prefix)}"
-            f" {LOGS_SCRIPT} {mode} {self.since} {shlex.join(self.services)}",
+            f"[ -x {LOGS_SCRIPT} ] || {{ echo '{NOT_DEPLOYED}' >&2; exit 1; }}",
+            f"export LINE_PREFIX=\"$(printf '\\036')\"{shlex.quote(prefix)}",
+            f"{LOGS_SCRIPT} {mode} {self.since} {shlex.join(self.services)}",
         ]
 
 

@@ -25,7 +25,7 @@ LOG_OPTIONS = (
     *("--log-driver", "json-file", "--log-opt", "max-size=10m"),
     *("--log-opt", "max-file=20", "--log-opt", "compress=true"),
 )
-"""Of a service's container: 200 MB of lines, which take some 30 MB (docs/decisions/0021-logs.md)."""
+"""Of a service's container: 200 MB of lines, in some 30 MB (docs/decisions/0021-logs.md)."""
 
 
 @dataclass(frozen=True)

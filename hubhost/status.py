@@ -343,7 +343,7 @@ def drift_of(plan: Mapping[str, Any], host: str) -> tuple[str, ...]:
 
 
 def gather(folder: Path, script: str = "ops/status.py") -> tuple[dict[str, Any] | None, str, int]:
-    """Run a script that plans the deployment; the plan, if there is one, what was said, the exit code."""
+    """Run a script that plans the deployment; the plan, if any, what was said, the exit code."""
     done = subprocess.run(
         [
             *(str(Path(sys.executable).with_name("pyinfra")), "--dry", "--json"),

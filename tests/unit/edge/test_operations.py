@@ -23,6 +23,7 @@ from hubhost.engine import daemon_configuration
 from hubhost.hostfile import SERVICES_GROUP, FileState, HostFile, HostFolder
 from hubhost.images import ImageSet, PresentImage, build_files
 from hubhost.isolation import JUMPS, JUMPS6, Policy, chains, chains6, listing
+from hubhost.logs import Request
 from hubhost.network import Network
 from hubhost.rotation import rotations
 from hubhost.secrets import ALL_SECRETS
@@ -80,6 +81,9 @@ MAKING: dict[str, Callable[[], list[StringCommand]]] = {
     ),
     "engine_configuration": lambda: commands(
         operations.engine_configuration, {facts.Content: ""}, subnet=SETTINGS.network_subnet
+    ),
+    "show_logs": lambda: commands(
+        operations.show_logs, {}, request=Request(("hub",), "-60", follow=False), prefix="h "
     ),
     "fresh_engine": lambda: commands(operations.fresh_engine, {facts.EngineIsStale: True}),
     "file_tree": lambda: commands(operations.file_tree, {facts.Files: {}}, files=(FILE,)),
@@ -714,8 +718,9 @@ def test_the_image_and_the_command_come_last() -> None:
 
 
 def test_a_container_that_differs_is_stopped_removed_and_created() -> None:
-    stop, remove, create, start, _ = container(replace(RUNNING, files_digest="edited"))
+    stop, keep, remove, create, start, _ = container(replace(RUNNING, files_digest="edited"))
     assert stop == "docker container stop --time 30 jupyterhub_hub"
+    assert 'mv "$log"* $kept' in keep
     assert remove == "docker container rm --force jupyterhub_hub"
     assert f"integrable-jupyterhub.digest={SERVICE.digest('sha256:1', 'edited')}" in create
     assert start.startswith("docker container start")

@@ -23,7 +23,7 @@ from tests.unit.core.sample import ROOT
 
 ROLES = [
     *("Sessions", "Docker", "Network", "Firewall", "Images", "Secrets", "TLS"),
-    *("Database", "Proxy", "Docker filter", "Forget", "Hub"),
+    *("Database", "Proxy", "Docker filter", "Forget", "Hub", "Daily"),
 ]
 PROGRESS = r"""
 --> (Loading config|Loading inventory|Connecting to hosts|Disconnecting from hosts)\.\.\.
@@ -126,8 +126,6 @@ def test_the_plan_is_a_checklist_that_a_person_reads(planned: Run) -> None:
         "Images | Delete images before the previous ones",
         "Secrets | Make the secrets that are missing",
         "TLS | Make a self-signed certificate",
-        "TLS | Write the daily look at the certificate",
-        "TLS | Look at the certificate daily",
         "Database | Run the database",
         "Proxy | Run the proxy",
         "Proxy | Serve the certificate",
@@ -138,6 +136,8 @@ def test_the_plan_is_a_checklist_that_a_person_reads(planned: Run) -> None:
         "Forget | Watch for requests to forget a user",
         "Hub | Configure the hub",
         "Hub | Run the hub",
+        "Daily | Write the daily look, and what shows logs",
+        "Daily | Look daily",
     ]
 
 
