@@ -17,7 +17,7 @@ from pathlib import Path
 
 from hubhost.errors import Problem, Problems
 from hubhost.paths import LOGS, LOGS_SCRIPT
-from hubhost.service import LOG_OPTIONS, SERVICE_NAMES
+from hubhost.service import SERVICE_NAMES
 
 PREFIX = "jupyterhub_"
 SERVICES = tuple(name.removeprefix(PREFIX) for name in SERVICE_NAMES)
@@ -32,26 +32,14 @@ UNITS = {"s": 1, "min": 60, "h": 3600, "d": 86_400}
 TIME = re.compile(r"\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2})?)?")
 
 
-def driver_options() -> str:
-    """Shell: options of `docker container create`, empty where the admin sends logs elsewhere.
-
-    Other drivers than Docker's two refuse these options.
-    """
-    wanted = shlex.join(LOG_OPTIONS)
-    driver = "docker info --format '{{.LoggingDriver}}'"
-    return f"$({driver} | grep -qxE 'json-file|local' && echo {wanted})"
-
-
-def keep(container: str) -> list[str]:
-    """Shell: move the log of a container, which is about to be removed, to where it is kept."""
-    folder = f"{LOGS}/{shlex.quote(container)}"
-    return [
-        f"log=$(docker inspect -f '{{{{.LogPath}}}}' {shlex.quote(container)} 2>/dev/null || true)",
-        'if [ -f "$log" ]; then',
-        f"  kept={folder}/$(date -u +%Y%m%dT%H%M%SZ)",
-        '  (umask 077; mkdir -p $kept; mv "$log"* $kept)',
-        "fi",
-    ]
+KEEP_LOG = f"""\
+keep_log() {{ # the log of container $1, which is to be removed, is one of service $2
+    log=$(docker container inspect -f '{{{{.LogPath}}}}' "$1" 2>/dev/null || true)
+    [ -f "$log" ] || return 0
+    kept={LOGS}/$2/$(date -u +%Y%m%dT%H%M%SZ)
+    (umask 077; mkdir -p "$kept"; mv "$log"* "$kept") || true
+}}"""
+"""Shell: a function that moves the log of a container to where logs are kept."""
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import shlex
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
-from hubhost.logs import keep
+from hubhost.logs import KEEP_LOG
 from hubhost.service import ROLE_LABEL
 from hubhost.settings import Settings
 
@@ -59,6 +60,11 @@ class Network:
             options += ["--opt", f"{key}={value}"]
         return [*options, "--label", f"{ROLE_LABEL}=network", self.name]
 
+    @property
+    def digest(self) -> str:
+        """The same for the same network."""
+        return hashlib.sha256(shlex.join(self.create_options()).encode()).hexdigest()[:8]
+
     def differences(self, state: dict[str, Any]) -> list[str]:
         """What of `docker network inspect` is not as it should be, in words."""
         config = (state.get("IPAM") or {}).get("Config") or [{}]
@@ -97,7 +103,8 @@ def rebuild(state: dict[str, Any], wrong: list[str]) -> list[str]:
     ours = shlex.join(state["attached"])
     services = [name for name, role in state["attached"].items() if role == "service"]
     return [
-        *(line for name in services for line in keep(name)),
+        *([KEEP_LOG] if services else []),
+        *(f"keep_log {name} {name}" for name in services),
         *([f"docker rm --force {ours}"] if ours else []),
         f"docker network rm {shlex.quote(state['Name'])}",
     ]

@@ -18,6 +18,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
+from hubhost.release import History
 from hubhost.settings import Settings
 from hubhost.tls import WARN_BEFORE
 
@@ -102,6 +103,8 @@ class HostStatus:
     reboot_required: bool
     versions: tuple[str, ...]
     updates: tuple[ImageUpdates, ...]
+    release: str
+    releases: tuple[dict[str, Any], ...]
 
     @classmethod
     def parse(cls, lines: Iterable[str]) -> HostStatus:
@@ -111,6 +114,7 @@ class HostStatus:
         found_updates: dict[str, tuple[str, ...]] = {}
         notebook: list[str] = []
         versions: list[str] = []
+        recorded: list[str] = []
         for line in lines:
             key, _, rest = line.partition(" ")
             if key == "service":
@@ -132,8 +136,11 @@ class HostStatus:
                 notebook.append(rest)
             elif key == "host_version":
                 versions.append(rest)
+            elif key == "release":
+                recorded.append(rest)
             else:
                 values[key] = rest
+        history = History.parse(recorded)
 
         def number(key: str) -> int:
             return int(values.get(key) or 0)
@@ -163,6 +170,12 @@ class HostStatus:
                 )
                 for image in images
                 if image != "-"
+            ),
+            release=history.current,
+            releases=tuple(
+                {"id": r.id, "made": r.made, "since": r.since, "version": r.version}
+                | {"settings": r.settings, "images": dict(r.content.images)}
+                for r in history.releases
             ),
         )
 
@@ -310,6 +323,7 @@ def screen(
             f"{status.firewall or 'missing'}, rules {'' if status.rules_loaded else 'not '}loaded",
         ),
         ("versions", ", ".join(status.versions)),
+        ("release", _release(status)),
         ("drift", "unknown" if drift is None else ", ".join(drift) or "none"),
     ]
     verdict = [f"  {f.severity.name:<8} {f}" for f in sorted(found, key=lambda f: -f.severity)]
@@ -330,6 +344,17 @@ def _updates(status: HostStatus) -> str:
     told = ", ".join(map(str, status.updates))
     later = "; ?: a later image" if "?" in told else ""
     return f"{told} (looked {since(status.clock - looked)} ago{later})"
+
+
+def _release(status: HostStatus) -> str:
+    running = next((r for r in status.releases if r["id"] == status.release), None)
+    if running is None:
+        return "none recorded"
+    others = len(status.releases) - 1
+    return (
+        f"{running['id']} of {running['version']}, for {since(status.clock - running['since'])};"
+        f" {others} more to go back to"
+    )
 
 
 # --- All hosts -----------------------------------------------------------------------------------

@@ -15,12 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hubhost.errors import Problems
-from hubhost.logs import MARK, SERVICES, Request, driver_options, keep
-from hubhost.service import LOG_OPTIONS
+from hubhost.logs import KEEP_LOG, MARK, SERVICES, Request
+from hubhost.service import LOG_DRIVER, LOG_OPTIONS
 from hubhost.templates import render
 
 DOCKER = """#!/bin/sh
-[ "$1" = inspect ] && for name; do :; done && cat "$LOGS/$name.path"
+case $* in *inspect*) ;; *) exit 1 ;; esac; for name; do :; done && cat "$LOGS/$name.path"
 """
 
 
@@ -252,7 +252,7 @@ def test_a_host_without_the_script_says_so() -> None:
 def test_a_log_is_moved_whole_with_what_was_rotated(machine: Machine) -> None:
     log = machine.live("hub")
     machine.put(f"1/{log.name}.1.gz", "old")
-    script = "\n".join(["set -eu", *keep("jupyterhub_hub")])
+    script = f"set -eu\n{KEEP_LOG}\nkeep_log jupyterhub_hub jupyterhub_hub"
     script = script.replace("/var/log/integrable-jupyterhub", str(machine.kept))
     for _ in range(2):  # a run that was killed comes again
         subprocess.run(["sh", "-c", script], env=machine.environment, check=True)
@@ -269,7 +269,7 @@ def test_a_log_is_moved_whole_with_what_was_rotated(machine: Machine) -> None:
 def test_a_log_driver_of_the_admins_stays(machine: Machine, driver: str, options: str) -> None:
     machine.put("docker", f"#!/bin/sh\necho {driver}\n")
     done = subprocess.run(
-        ["sh", "-c", f"set -eu\necho {driver_options()}"],
+        ["sh", "-c", f"set -eu\necho {LOG_DRIVER}"],
         env=machine.environment,
         capture_output=True,
         text=True,
