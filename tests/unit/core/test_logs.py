@@ -182,6 +182,7 @@ def test_who_follows_sees_what_comes_also_after_a_replacement(machine: Machine) 
         with log.open("a") as writing:
             writing.write(line("half")[:20])
             writing.flush()
+            time.sleep(1.2)  # it looks twice a second, and nothing tells that it has
             writing.write(line("half")[20:] + line("whole"))
         until(lambda: "whole" in out.read_text())
         log.rename(f"{log}.1")
