@@ -31,6 +31,12 @@ shell: ## Open a root shell on the lab host (LAB=NAME: on that one)
 status: controller ## How it stands with each host, on one screen (JSON=1: as JSON); exit code: 1 warnings, 2 errors
 	$(PYTHON) -m hubhost.status $(if $(JSON),--json)
 
+doctor: controller ## What is wrong, why, and what to do; logs and configuration without secrets as a file
+	$(PYTHON) -m hubhost.doctor
+
+logs: controller ## What the services said (SERVICE=hub, SINCE=2h or a time, FOLLOW=1), also before an update
+	$(PYTHON) -m hubhost.logs
+
 rotate: controller ## Make a secret anew and deploy; says first what that costs: make rotate SECRET=proxy_token
 	SECRET="$(SECRET)" SERVICE="$(SERVICE)" $(PYINFRA) inventory.py ops/rotate.py
 

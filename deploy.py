@@ -1,5 +1,6 @@
 """The whole installation, in order: `pyinfra inventory.py deploy.py`. Rerun for updates."""
 
+from roles.daily import daily
 from roles.database import database
 from roles.docker import docker
 from roles.docker_filter import docker_filter
@@ -31,5 +32,6 @@ database(settings)
 proxy(settings)
 docker_filter(settings)
 forget(settings)
+daily(settings)
 hub(settings)
 release(settings)

@@ -75,6 +75,7 @@ publish_hub = None  # host address to publish the hub's port 8081 on; None: not 
 publish_proxy_api = None  # the same for the proxy's API, port 8001
 publish_database = None  # the same for the database, port 5432
 debug = False  # debug logging of hub, proxy and sessions
+log_days = 7  # how long lines of the services' logs are kept
 
 # --- Images --------------------------------------------------------------------------------
 images_epoch = 1  # raised by `make refresh-images`: rebuild everything with Debian's fixes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import PurePosixPath
 from shlex import quote
@@ -15,6 +16,7 @@ from hubhost.images import NAME_LABEL, PREFIX, PresentImage
 from hubhost.isolation import JUMPS, JUMPS6
 from hubhost.paths import (
     DAEMON_JSON,
+    DAILY_STATE,
     FIREWALL,
     FIREWALL_UNIT,
     FORGET,
@@ -37,7 +39,7 @@ from hubhost.service import (
     ContainerState,
     Service,
 )
-from hubhost.services import HUB_PURGE
+from hubhost.services import FILTER_CONFIG, HUB_PURGE
 from hubhost.tls import WARN_BEFORE
 
 WARN_SECONDS = int(WARN_BEFORE.total_seconds())
@@ -569,6 +571,12 @@ made=$(docker volume inspect -f '{{{{.CreatedAt}}}}' {quote(volume)} 2>/dev/null
         return int(output[0]) if output else None
 
 
+FIRST_RULE = "-A {} -j {}".format(*JUMPS[1])
+NOTEBOOK_IMAGE = (
+    """sed -n '/"images"/,/]/s/^ *"\\([^"]*[:/][^"]*\\)".*/\\1/p'"""
+    f" {FILTER_CONFIG} 2>/dev/null"
+)
+"""Shell: the image of sessions, as the Docker filter is told."""
 RECORDS = f"""
 for path in {RELEASES}/*/about; do
   record=${{path%/about}}; id=${{record##*/}}
@@ -612,7 +620,7 @@ true
 
 
 class Status(FactBase[list[str]]):
-    """What HostStatus.parse reads: services, sessions, memory, disk, certificate, firewall."""
+    """What HostStatus.parse reads: services, sessions, room, certificate, firewall, updates."""
 
     default = list
 
@@ -653,6 +661,15 @@ made=$(docker container inspect -f '{{{{.Image}}}}' {HUB_NAME} 2>/dev/null \\
   | xargs -r docker image inspect -f '{{{{.Created}}}}' 2>/dev/null)
 echo "images_made $([ -z "$made" ] || date -d "$made" +%s)"
 echo "firewall $(systemctl is-active {FIREWALL_UNIT} 2>/dev/null)"
+[ "$({GUARD_STATE})" = "$(cat {GUARD_DIGEST} 2>/dev/null)" ] \
+  && [ "$(iptables -w -S DOCKER-USER 2>/dev/null | sed -n 2p)" = "{FIRST_RULE}" ] \
+  && echo "rules_loaded yes"
+. /etc/os-release
+echo "host_version Debian $(cat /etc/debian_version 2>/dev/null || echo "$VERSION_ID")"
+echo "host_version kernel $(uname -r)"
+docker version --format 'host_version Docker {{{{.Server.Version}}}}' 2>/dev/null
+{NOTEBOOK_IMAGE} | sed 's/^/notebook_image /'
+cat {DAILY_STATE / "security"} 2>/dev/null
 {{ {RECORDS} }} | sed 's/^/release /'
 [ -e /var/run/reboot-required ] && echo reboot_required yes
 true
@@ -661,3 +678,31 @@ true
     @override
     def process(self, output: list[str]) -> list[str]:
         return output
+
+
+class Evidence(FactBase[list[str]]):
+    """What hubhost.doctor.Evidence.parse reads; the script is that module's."""
+
+    default = list
+
+    @override
+    def command(self, script: str) -> str:
+        return script
+
+    @override
+    def process(self, output: list[str]) -> list[str]:
+        return output
+
+
+class Collected(FactBase[bytes]):
+    """Logs and configuration of a host as a tar.gz, secrets blotted out."""
+
+    default = bytes
+
+    @override
+    def command(self, script: str) -> str:
+        return script
+
+    @override
+    def process(self, output: list[str]) -> bytes:
+        return base64.b64decode("".join(output))

@@ -12,7 +12,7 @@ from pyinfra.api.command import StringCommand
 from pyinfra.api.operation import operation
 from pyinfra.context import host, state
 
-from hubhost import connection, facts
+from hubhost import connection, facts, logs
 from hubhost.engine import daemon_configuration, engine_packages
 from hubhost.hostfile import SERVICES_GROUP, HostFile, HostFolder, outdated
 from hubhost.images import (
@@ -171,6 +171,12 @@ def forget(user: str) -> Commands:
             f"{FORGET / 'forget'} erase",
             stdin=user,
         )
+
+
+@operation()
+def show_logs(request: logs.Request, prefix: str) -> Commands:
+    """Print lines of the services' logs; changes nothing."""
+    yield script(*request.command(prefix))
 
 
 @operation()

@@ -214,6 +214,7 @@ class Settings(BaseModel):
     publish_proxy_api: IPv4Address | None
     publish_database: IPv4Address | None
     debug: bool
+    log_days: Annotated[int, Field(ge=1, le=365)]
 
     images_epoch: Annotated[int, Field(ge=1)]
     releases_kept: Annotated[int, Field(ge=1, le=50)]

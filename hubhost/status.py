@@ -71,6 +71,21 @@ class ServiceState:
 
 
 @dataclass(frozen=True)
+class ImageUpdates:
+    """Packages of an image that Debian has security updates of; None: nobody has looked yet.
+
+    `looked` is when the daily look did, in seconds since 1970.
+    """
+
+    image: str
+    looked: int = 0
+    packages: tuple[str, ...] | None = None
+
+    def __str__(self) -> str:
+        return f"{self.image} {'?' if self.packages is None else len(self.packages)}"
+
+
+@dataclass(frozen=True)
 class HostStatus:
     """What a host says of itself. Sizes in MiB, times in seconds since 1970."""
 
@@ -84,7 +99,10 @@ class HostStatus:
     certificate_end: int
     images_made: int
     firewall: str
+    rules_loaded: bool
     reboot_required: bool
+    versions: tuple[str, ...]
+    updates: tuple[ImageUpdates, ...]
     release: str
     releases: tuple[dict[str, Any], ...]
 
@@ -93,6 +111,9 @@ class HostStatus:
         """Of lines `key value…`, as the fact prints them; what a bare host lacks is 0."""
         values: dict[str, str] = {}
         services: dict[str, dict[str, Any]] = {}
+        found_updates: dict[str, tuple[str, ...]] = {}
+        notebook: list[str] = []
+        versions: list[str] = []
         recorded: list[str] = []
         for line in lines:
             key, _, rest = line.partition(" ")
@@ -108,6 +129,13 @@ class HostStatus:
             elif key == "version":
                 name, _, version = rest.partition(" ")
                 services.setdefault(name, {})["version"] = version
+            elif key == "updates":
+                reference, *packages = rest.split()
+                found_updates[reference] = tuple(packages)
+            elif key == "notebook_image":
+                notebook.append(rest)
+            elif key == "host_version":
+                versions.append(rest)
             elif key == "release":
                 recorded.append(rest)
             else:
@@ -117,6 +145,9 @@ class HostStatus:
         def number(key: str) -> int:
             return int(values.get(key) or 0)
 
+        images = dict.fromkeys(
+            [*(found.get("image", "-") for found in services.values()), *notebook]
+        )
         return cls(
             clock=number("clock"),
             services=tuple(ServiceState(name, **found) for name, found in services.items()),
@@ -128,7 +159,18 @@ class HostStatus:
             certificate_end=number("certificate_end"),
             images_made=number("images_made"),
             firewall=values.get("firewall", ""),
+            rules_loaded="rules_loaded" in values,
             reboot_required="reboot_required" in values,
+            versions=tuple(versions),
+            updates=tuple(
+                ImageUpdates(
+                    image.removeprefix("integrable-jupyterhub-").partition(":")[0],
+                    number("looked"),
+                    found_updates.get(image),
+                )
+                for image in images
+                if image != "-"
+            ),
             release=history.current,
             releases=tuple(
                 {"id": r.id, "made": r.made, "since": r.since, "version": r.version}
@@ -161,6 +203,8 @@ class Limits:
 LITTLE_DISK_MB, NO_DISK_MB = 5_000, 1_000
 IMAGE_DAYS = 30
 CLOCK_SECONDS = 60
+LOOK_DAYS = 3
+"""The daily look has failed, or the host was off, when the last one is older."""
 
 
 def findings(
@@ -170,6 +214,7 @@ def findings(
     yield from _of_services(status)
     yield from _of_room(status, limits)
     yield from _of_time(status, now)
+    yield from _of_updates(status)
     if status.reboot_required:
         message = "Debian wants a reboot, for a new kernel perhaps"
         yield Finding(Severity.WARNING, "host", message, "reboot when no session hurts: they end")
@@ -193,6 +238,9 @@ def _of_services(status: HostStatus) -> Iterator[Finding]:
             yield Finding(Severity.WARNING, service.name, message, remedy)
     if status.firewall != "active":
         message = f"its unit is {status.firewall or 'missing'}"
+        yield Finding(Severity.ERROR, "firewall", message, "deploy: it loads the rules")
+    elif not status.rules_loaded:
+        message = "its rules are not those that are loaded"
         yield Finding(Severity.ERROR, "firewall", message, "deploy: it loads the rules")
 
 
@@ -229,6 +277,20 @@ def _of_time(status: HostStatus, now: float) -> Iterator[Finding]:
         yield Finding(Severity.WARNING, "images", f"are {age} days old", remedy)
 
 
+def _of_updates(status: HostStatus) -> Iterator[Finding]:
+    fixable = [updates for updates in status.updates if updates.packages]
+    if fixable:
+        named = "; ".join(f"{u.image}: {', '.join(u.packages or ())}" for u in fixable)
+        remedy = "let them in: make refresh-images, and deploy"
+        message = f"Debian has security updates that images lack ({named})"
+        yield Finding(Severity.WARNING, "updates", message, remedy)
+    looked = max((updates.looked for updates in status.updates), default=0)
+    if looked and status.clock - looked > LOOK_DAYS * DAY:
+        message = f"looked for {since(status.clock - looked)} ago"
+        remedy = "look why: host# journalctl -u integrable-jupyterhub-daily"
+        yield Finding(Severity.WARNING, "updates", message, remedy)
+
+
 # --- The screen ----------------------------------------------------------------------------------
 def since(seconds: float) -> str:
     """A time span for a person."""
@@ -255,7 +317,12 @@ def screen(
             "images",
             f"epoch {limits.images_epoch}, {since(status.clock - status.images_made)} old",
         ),
-        ("firewall", status.firewall or "missing"),
+        ("updates", _updates(status)),
+        (
+            "firewall",
+            f"{status.firewall or 'missing'}, rules {'' if status.rules_loaded else 'not '}loaded",
+        ),
+        ("versions", ", ".join(status.versions)),
         ("release", _release(status)),
         ("drift", "unknown" if drift is None else ", ".join(drift) or "none"),
     ]
@@ -268,6 +335,15 @@ def screen(
             *(verdict or ["  all is well"]),
         ]
     )
+
+
+def _updates(status: HostStatus) -> str:
+    looked = max((updates.looked for updates in status.updates), default=0)
+    if not looked:
+        return "unknown: nobody has looked yet"
+    told = ", ".join(map(str, status.updates))
+    later = "; ?: a later image" if "?" in told else ""
+    return f"{told} (looked {since(status.clock - looked)} ago{later})"
 
 
 def _release(status: HostStatus) -> str:
@@ -291,12 +367,12 @@ def drift_of(plan: Mapping[str, Any], host: str) -> tuple[str, ...]:
     )
 
 
-def gather(folder: Path) -> tuple[dict[str, Any] | None, str, int]:
-    """Run ops/status.py; the plan, if there is one, what was said, the exit code."""
+def gather(folder: Path, script: str = "ops/status.py") -> tuple[dict[str, Any] | None, str, int]:
+    """Run a script that plans the deployment; the plan, if any, what was said, the exit code."""
     done = subprocess.run(
         [
             *(str(Path(sys.executable).with_name("pyinfra")), "--dry", "--json"),
-            *("inventory.py", "ops/status.py"),
+            *("inventory.py", script),
         ],
         env={**os.environ, REPORTS: str(folder), "PYINFRA_PROGRESS": "off"},
         capture_output=True,

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hubhost.engine import engine_packages
 from hubhost.images import PREFIX
+from tests.lab import engine
 from tests.lab.host import ROOT, Host, copy_images, ssh_command
 
 PYINFRA = ROOT / ".venv" / "bin" / "pyinfra"
@@ -114,11 +117,19 @@ class Deployment:
         assert not check or run.exit_code == 0, done.stderr
         return run
 
-    def runbook(self, line: str, *, timeout: float = 900, **names: str) -> Command:
+    def runbook(
+        self,
+        line: str,
+        *,
+        timeout: float = 900,
+        until: Callable[[str], bool] | None = None,
+        **names: str,
+    ) -> Command:
         """Do what docs/operations.md tells a person to type: that very line.
 
         `host#` is a root shell on the host; pyinfra asks for the return key, and gets it. Words of
-        the line in capitals, NAME for one, are replaced by what `names` gives for them.
+        the line in capitals, NAME for one, are replaced by what `names` gives for them. A command
+        that goes on is interrupted once `until` is satisfied with what it has printed.
 
         Raises:
             AssertionError: the runbook has no such line.
@@ -127,8 +138,11 @@ class Deployment:
         for name, value in names.items():
             line = re.sub(rf"(?<![\w-]){name}(?![\w=-])", value, line)
         on_host, shell = line.startswith(ON_HOST), ("bash", "-c", line.removeprefix(ON_HOST))
+        command = ssh_command(self.host.ssh_config, shell) if on_host else [*shell]
+        if until:
+            return self._interrupted(command, until, timeout)
         done = subprocess.run(
-            ssh_command(self.host.ssh_config, shell) if on_host else shell,
+            command,
             cwd=ROOT,
             env=self.environment,
             input="\n" * 9,
@@ -138,6 +152,32 @@ class Deployment:
             check=False,
         )
         return Command(done.returncode, done.stdout, done.stderr)
+
+    def _interrupted(
+        self, command: list[str], until: Callable[[str], bool], timeout: float
+    ) -> Command:
+        with (
+            tempfile.NamedTemporaryFile("w") as said,
+            subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                start_new_session=True,
+            ) as running,
+        ):
+
+            def printed() -> str:
+                return Path(said.name).read_text()
+
+            try:
+                met = engine.until(lambda: until(printed()), timeout)
+            finally:
+                os.killpg(running.pid, signal.SIGINT)
+            assert met, printed()
+            running.wait(60)
+            return Command(running.returncode, printed(), "")
 
 
 def runbook_lines() -> list[str]:

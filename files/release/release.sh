@@ -17,6 +17,7 @@ firewall='{{ firewall }}'
 firewall_unit='{{ firewall_unit }}'
 units='{{ units }}'
 prefix='{{ prefix }}'
+{{ keep_log }}
 {% raw %}
 trap '' PIPE # to the end, also when nobody listens any more: a controller may be killed
 exec 9>/run/lock/integrable-jupyterhub-release
@@ -47,6 +48,7 @@ becomes_healthy() {
 
 stand_aside() {
     docker container stop "$1" >/dev/null
+    keep_log "$1" "$1"
     if has "$1-previous"; then # then this one is of a run that was killed: nobody knows that it is good
         docker container rm --force "$1" >/dev/null
     else
@@ -106,6 +108,7 @@ failed() {
 give_back() {
     for name in $stood; do
         docker container stop "$name" >/dev/null 2>&1 || true
+        keep_log "$name" "$name"
         docker container rm --force "$name" >/dev/null 2>&1 || true
     done
     restore "$(current)"

@@ -49,9 +49,7 @@ BREAK_AND_REPAIR = {
         "TLS | Make a self-signed certificate",
         "Proxy | Serve the certificate",
     ],
-    "systemctl disable -q --now integrable-jupyterhub-certificate.timer": [
-        "TLS | Look at the certificate daily"
-    ],
+    "systemctl disable -q --now integrable-jupyterhub-daily.timer": ["Daily | Look daily"],
     # Docker then adds its RETURN to DOCKER-USER again: that is no drift.
     "docker network create other && docker network rm other": [],
 }

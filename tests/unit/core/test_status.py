@@ -11,7 +11,17 @@ from typing import Any
 import pytest
 
 from hubhost import status
-from hubhost.status import DAY, HostStatus, Limits, Severity, drift_of, findings, screen, since
+from hubhost.status import (
+    DAY,
+    HostStatus,
+    ImageUpdates,
+    Limits,
+    Severity,
+    drift_of,
+    findings,
+    screen,
+    since,
+)
 from tests.unit.core.sample import settings
 
 NOW = 1_800_000_000
@@ -27,7 +37,15 @@ disk_mb 60000
 disk_free_mb 41200
 certificate_end {NOW + 100 * DAY}
 images_made {NOW - 2 * DAY}
-firewall active""".splitlines()
+firewall active
+rules_loaded yes
+host_version Debian 13.8
+host_version Docker 26.1.5
+notebook_image integrable-jupyterhub-notebook:3f
+looked {NOW - 3600}
+updates integrable-jupyterhub-hub:1f
+updates integrable-jupyterhub-database:2f
+updates integrable-jupyterhub-hub:0f openssl""".splitlines()
 WELL = HostStatus.parse(LINES)
 LIMITS = Limits.of(settings(public_url="https://hub.example.org", base_url="/jupyter"))
 
@@ -40,6 +58,16 @@ def test_a_host_that_is_well_has_no_findings() -> None:
     assert wrong(WELL) == []
     assert WELL.services[0].version == "jupyterhub 6.1.1"
     assert (WELL.sessions, WELL.disk_free_mb) == (3, 41200)
+    assert WELL.versions == ("Debian 13.8", "Docker 26.1.5")
+
+
+def test_updates_of_an_image_of_later_are_unknown() -> None:
+    assert list(map(str, WELL.updates)) == ["hub 0", "database 0", "notebook ?"]
+    shown = screen("hub1", WELL, LIMITS, (), NOW)
+    assert "hub 0, database 0, notebook ? (looked 60 min ago; ?: a later image)" in shown
+    never = HostStatus.parse(line for line in LINES if not line.startswith(("looked", "updates")))
+    assert "  updates      unknown: nobody has looked yet" in screen("h", never, LIMITS, (), NOW)
+    assert wrong(never) == []
 
 
 def service(**changes: Any) -> Mapping[str, Any]:
@@ -63,6 +91,17 @@ def service(**changes: Any) -> Mapping[str, Any]:
         ({"certificate_end": NOW - 1}, "ERROR", "certificate: has ended"),
         ({"clock": NOW + 61}, "WARNING", "clock: differs by +61 s"),
         ({"images_made": NOW - 31 * DAY}, "WARNING", "images: are 31 days old; let Debian's"),
+        ({"rules_loaded": False}, "ERROR", "firewall: its rules are not those that are loaded;"),
+        (
+            {"updates": (ImageUpdates("hub", NOW, ()), ImageUpdates("proxy", NOW, ("a", "b")))},
+            "WARNING",
+            "updates: Debian has security updates that images lack (proxy: a, b); let them in",
+        ),
+        (
+            {"updates": (ImageUpdates("hub", NOW - 4 * DAY, ()),)},
+            "WARNING",
+            "updates: looked for 4 d ago; look why",
+        ),
         ({"reboot_required": True}, "WARNING", "host: Debian wants a reboot"),
     ],
 )

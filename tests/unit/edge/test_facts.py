@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from pyinfra.api.facts import FactBase
 
-from hubhost import facts, services
+from hubhost import doctor, facts, services
 from hubhost.hostfile import FileState, HostFolder
 from hubhost.images import PresentImage
 from hubhost.isolation import JUMPS, JUMPS6, Policy, chains, chains6, listing
@@ -54,6 +54,8 @@ FACTS: dict[type[FactBase[Any]], dict[str, Any]] = {
     facts.Container: {"service": SERVICE},
     facts.VolumeAge: {"volume": "jupyterhub_db_before"},
     facts.Status: {},
+    facts.Evidence: {"script": doctor.script(settings(), "evidence")},
+    facts.Collected: {"script": doctor.script(settings(), "collect")},
     facts.Releases: {"others_image": "mine:1"},
 }
 

@@ -25,6 +25,7 @@ from hubhost.engine import daemon_configuration
 from hubhost.hostfile import SERVICES_GROUP, FileState, HostFile, HostFolder
 from hubhost.images import ImageSet, PresentImage, build_files
 from hubhost.isolation import JUMPS, JUMPS6, Policy, chains, chains6, listing
+from hubhost.logs import Request
 from hubhost.network import Network
 from hubhost.release import Content, History, Release
 from hubhost.rotation import rotations
@@ -106,6 +107,9 @@ MAKING: dict[str, Callable[[], list[StringCommand]]] = {
     ),
     "engine_configuration": lambda: commands(
         operations.engine_configuration, {facts.Content: ""}, subnet=SETTINGS.network_subnet
+    ),
+    "show_logs": lambda: commands(
+        operations.show_logs, {}, request=Request(("hub",), "-60", follow=False), prefix="h "
     ),
     "fresh_engine": lambda: commands(operations.fresh_engine, {facts.EngineIsStale: True}),
     "file_tree": lambda: commands(operations.file_tree, {facts.Files: {}}, files=(FILE,)),

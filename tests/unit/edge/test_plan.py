@@ -23,7 +23,7 @@ from tests.unit.core.sample import ROOT
 
 ROLES = [
     *("Preflight", "Sessions", "Docker", "Images", "Network", "Firewall", "Secrets", "TLS"),
-    *("Handover", "Database", "Proxy", "Docker filter", "Forget", "Hub", "Release"),
+    *("Handover", "Database", "Proxy", "Docker filter", "Forget", "Daily", "Hub", "Release"),
 ]
 PROGRESS = r"""
 --> (Loading config|Loading inventory|Connecting to hosts|Disconnecting from hosts)\.\.\.
@@ -126,8 +126,6 @@ def test_the_plan_is_a_checklist_that_a_person_reads(planned: Run) -> None:
         "Firewall | Apply the rules",
         "Secrets | Make the secrets that are missing",
         "TLS | Make a self-signed certificate",
-        "TLS | Write the daily look at the certificate",
-        "TLS | Look at the certificate daily",
         "Handover | Write the program",
         "Database | Delete the cluster of a former PostgreSQL, a week after",
         "Database | Run the database",
@@ -138,6 +136,8 @@ def test_the_plan_is_a_checklist_that_a_person_reads(planned: Run) -> None:
         "Forget | Make the folders that the hub writes to",
         "Forget | Write the script and its units",
         "Forget | Watch for requests to forget a user",
+        "Daily | Write the daily look, and what shows logs",
+        "Daily | Look daily",
         "Hub | Configure the hub",
         "Hub | Run the hub",
         "Release | Record what runs",
