@@ -1,5 +1,6 @@
 """The whole installation, in order: `pyinfra inventory.py deploy.py`. Rerun for updates."""
 
+from roles.backup import backup
 from roles.database import database
 from roles.docker import docker
 from roles.docker_filter import docker_filter
@@ -29,3 +30,4 @@ proxy(settings)
 docker_filter(settings)
 forget(settings)
 hub(settings)
+backup(settings)

@@ -10,10 +10,21 @@ from typing import Any
 from pyinfra.api.facts import FactBase
 from typing_extensions import override
 
+from hubhost.backup import Target
 from hubhost.hostfile import FileState, HostFolder
 from hubhost.images import NAME_LABEL, PREFIX, PresentImage
 from hubhost.isolation import JUMPS, JUMPS6
-from hubhost.paths import DAEMON_JSON, FIREWALL, FIREWALL_UNIT, FORGET, GUARD_DIGEST, SECRETS, TLS
+from hubhost.paths import (
+    BACKUP_SCRIPT,
+    BACKUP_UNIT,
+    DAEMON_JSON,
+    FIREWALL,
+    FIREWALL_UNIT,
+    FORGET,
+    GUARD_DIGEST,
+    SECRETS,
+    TLS,
+)
 from hubhost.preflight import HostReport
 from hubhost.service import (
     DATABASE_NAME,
@@ -214,6 +225,55 @@ class Kept(FactBase[int | None]):
     @override
     def process(self, output: list[str]) -> int | None:
         return None if "unknown" in output else sum(map(int, output))
+
+
+class NewestBackup(FactBase[list[str]]):
+    """When it was made (seconds since 1970), its bytes, its path. Empty: there is none."""
+
+    default = list
+
+    @override
+    def command(self) -> str:
+        return f"[ -x {BACKUP_SCRIPT} ] && {BACKUP_SCRIPT} newest; true"
+
+    @override
+    def process(self, output: list[str]) -> list[str]:
+        return output[0].split(" ", 2) if output else []
+
+
+class BackupFolder(FactBase[bool]):
+    """Whether a folder is there, on a disk that can be written."""
+
+    default = bool
+
+    @override
+    def command(self, path: str) -> str:
+        return f"[ -d {quote(path)} ] && [ -w {quote(path)} ] && echo yes; true"
+
+    @override
+    def process(self, output: list[str]) -> bool:
+        return "yes" in output
+
+
+class RestoreTarget(FactBase[Target]):
+    """What a restore has to know of the host beforehand."""
+
+    default = Target
+
+    @override
+    def command(self) -> str:
+        return f"""
+for key in /etc/ssh/ssh_host_*_key.pub; do
+  ssh-keygen -lf "$key" 2>/dev/null | awk '{{ print "signer", $2 }}'
+done
+echo "sessions $(docker ps -q --filter label={ROLE_LABEL}=session 2>/dev/null | wc -l)"
+df -Pm /var/lib | awk 'NR == 2 {{ print "free_mb", $4 }}'
+true
+"""
+
+    @override
+    def process(self, output: list[str]) -> Target:
+        return Target.parse(output)
 
 
 class Content(FactBase[str]):
@@ -578,6 +638,8 @@ made=$(docker container inspect -f '{{{{.Image}}}}' {HUB_NAME} 2>/dev/null \\
   | xargs -r docker image inspect -f '{{{{.Created}}}}' 2>/dev/null)
 echo "images_made $([ -z "$made" ] || date -d "$made" +%s)"
 echo "firewall $(systemctl is-active {FIREWALL_UNIT} 2>/dev/null)"
+echo "backup $([ -x {BACKUP_SCRIPT} ] && {BACKUP_SCRIPT} newest)"
+echo "backup_state $(systemctl is-failed {BACKUP_UNIT} 2>/dev/null)"
 [ -e /var/run/reboot-required ] && echo reboot_required yes
 true
 """

@@ -18,5 +18,10 @@ HUB_STATE = STATE / "hub"
 ARCHIVE, FORGET_REQUESTS = HUB_STATE / "archive", HUB_STATE / "forget"
 FORGET = ETC / "forget"
 FORGET_UNIT = "integrable-jupyterhub-forget"
+BACKUP = ETC / "backup"
+BACKUP_SCRIPT = BACKUP / "backup.sh"
+BACKUP_UNIT = "integrable-jupyterhub-backup"
+BACKUP_WORK, RESTORE_WORK = STATE / "backup-work", STATE / "restore-work"
+"""What is not encrypted, while it is made or taken back; root alone enters."""
 DOCKER_SOCKET = PurePosixPath("/var/run/docker.sock")
 DAEMON_JSON = PurePosixPath("/etc/docker/daemon.json")

@@ -18,6 +18,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
+from hubhost.paths import BACKUP_UNIT
 from hubhost.settings import Settings
 from hubhost.tls import WARN_BEFORE
 
@@ -84,6 +85,9 @@ class HostStatus:
     images_made: int
     firewall: str
     reboot_required: bool
+    backup_made: int = 0
+    backup_bytes: int = 0
+    backup_failed: bool = False
 
     @classmethod
     def parse(cls, lines: Iterable[str]) -> HostStatus:
@@ -110,6 +114,8 @@ class HostStatus:
         def number(key: str) -> int:
             return int(values.get(key) or 0)
 
+        made, size, *_ = [*values.get("backup", "").split(" ", 2), "0", "0"]
+
         return cls(
             clock=number("clock"),
             services=tuple(ServiceState(name, **found) for name, found in services.items()),
@@ -122,6 +128,9 @@ class HostStatus:
             images_made=number("images_made"),
             firewall=values.get("firewall", ""),
             reboot_required="reboot_required" in values,
+            backup_made=int(made or 0),
+            backup_bytes=int(size),
+            backup_failed=values.get("backup_state") == "failed",
         )
 
 
@@ -133,6 +142,7 @@ class Limits:
     images_epoch: int
     max_sessions: int
     memory_headroom_mb: int
+    backup_hours: int
 
     @classmethod
     def of(cls, settings: Settings) -> Limits:
@@ -141,6 +151,7 @@ class Limits:
             settings.images_epoch,
             settings.max_sessions,
             settings.memory_headroom_mb,
+            settings.backup_every_hours if settings.backup_recipients else 0,
         )
 
 
@@ -157,6 +168,7 @@ def findings(
     yield from _of_services(status)
     yield from _of_room(status, limits)
     yield from _of_time(status, now)
+    yield from _of_backups(status, limits)
     if status.reboot_required:
         message = "Debian wants a reboot, for a new kernel perhaps"
         yield Finding(Severity.WARNING, "host", message, "reboot when no session hurts: they end")
@@ -216,6 +228,20 @@ def _of_time(status: HostStatus, now: float) -> Iterator[Finding]:
         yield Finding(Severity.WARNING, "images", f"are {age} days old", remedy)
 
 
+def _of_backups(status: HostStatus, limits: Limits) -> Iterator[Finding]:
+    if not limits.backup_hours:  # nobody asked for any
+        return
+    if status.backup_failed:
+        remedy = f"look why (host# journalctl -u {BACKUP_UNIT}), then: make backup"
+        yield Finding(Severity.WARNING, "backup", "the last one failed", remedy)
+    elif not status.backup_made:
+        yield Finding(Severity.WARNING, "backup", "there is none yet", "make one: make backup")
+    elif (age := status.clock - status.backup_made) > 2 * limits.backup_hours * 3600:
+        message = f"the last one is {since(age)} old, not {limits.backup_hours} h"
+        remedy = f"look why (host# systemctl list-timers {BACKUP_UNIT}.timer), then: make backup"
+        yield Finding(Severity.WARNING, "backup", message, remedy)
+
+
 # --- The screen ----------------------------------------------------------------------------------
 def since(seconds: float) -> str:
     """A time span for a person."""
@@ -223,6 +249,16 @@ def since(seconds: float) -> str:
         if seconds >= 2 * length:
             return f"{seconds // length:.0f} {unit}"
     return f"{max(seconds, 0):.0f} s"
+
+
+def backups(status: HostStatus, limits: Limits) -> str:
+    """The last one, for the screen."""
+    if not limits.backup_hours:
+        return "off"
+    if not status.backup_made:
+        return "none yet"
+    size = max(1, round(status.backup_bytes / 1e6))
+    return f"{since(status.clock - status.backup_made)} old, {size} MB"
 
 
 def screen(
@@ -243,6 +279,7 @@ def screen(
             f"epoch {limits.images_epoch}, {since(status.clock - status.images_made)} old",
         ),
         ("firewall", status.firewall or "missing"),
+        ("backup", backups(status, limits)),
         ("drift", "unknown" if drift is None else ", ".join(drift) or "none"),
     ]
     verdict = [f"  {f.severity.name:<8} {f}" for f in sorted(found, key=lambda f: -f.severity)]
