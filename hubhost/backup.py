@@ -29,6 +29,7 @@ from hubhost.hostfile import HostFile
 from hubhost.paths import (
     ARCHIVE,
     BACKUP,
+    BACKUP_RECIPIENTS,
     BACKUP_SCRIPT,
     BACKUP_UNIT,
     BACKUP_WORK,
@@ -98,6 +99,7 @@ def backup_files(settings: Settings) -> tuple[HostFile, ...]:
         "secrets": SECRETS,
         "tls": TLS,
         "backup": BACKUP,
+        "recipients": BACKUP_RECIPIENTS,
         "archive": ARCHIVE,
         "archived": ARCHIVED,
         "namespace": NAMESPACE,
@@ -112,7 +114,7 @@ def backup_files(settings: Settings) -> tuple[HostFile, ...]:
     return (
         HostFile(BACKUP / "about", "".join(f"{key} {value}\n" for key, value in about.items())),
         HostFile(BACKUP / "settings.json", settings.model_dump_json(indent=2) + "\n"),
-        HostFile(BACKUP / "recipients", "".join(f"{r}\n" for r in settings.backup_recipients)),
+        HostFile(BACKUP_RECIPIENTS, "".join(f"{r}\n" for r in settings.backup_recipients)),
         HostFile(BACKUP_SCRIPT, render("backup/backup.sh", **values), 0o755),
         *(HostFile(UNITS / u, render(f"backup/backup{Path(u).suffix}", **values)) for u in units),
     )

@@ -15,6 +15,7 @@ from hubhost.hostfile import FileState, HostFolder
 from hubhost.images import NAME_LABEL, PREFIX, PresentImage
 from hubhost.isolation import JUMPS, JUMPS6
 from hubhost.paths import (
+    BACKUP_RECIPIENTS,
     BACKUP_SCRIPT,
     BACKUP_UNIT,
     DAEMON_JSON,
@@ -228,7 +229,7 @@ class Kept(FactBase[int | None]):
 
 
 class NewestBackup(FactBase[list[str]]):
-    """When it was made (seconds since 1970), its bytes, its path. Empty: there is none."""
+    """When it was made (seconds since 1970), bytes, the host's signer, path. Empty: none yet."""
 
     default = list
 
@@ -238,7 +239,7 @@ class NewestBackup(FactBase[list[str]]):
 
     @override
     def process(self, output: list[str]) -> list[str]:
-        return output[0].split(" ", 2) if output else []
+        return output[0].split(" ", 3) if output else []
 
 
 class BackupFolder(FactBase[bool]):
@@ -639,6 +640,7 @@ made=$(docker container inspect -f '{{{{.Image}}}}' {HUB_NAME} 2>/dev/null \\
 echo "images_made $([ -z "$made" ] || date -d "$made" +%s)"
 echo "firewall $(systemctl is-active {FIREWALL_UNIT} 2>/dev/null)"
 echo "backup $([ -x {BACKUP_SCRIPT} ] && {BACKUP_SCRIPT} newest)"
+echo "backups_since $(stat -c %Y {BACKUP_RECIPIENTS} 2>/dev/null)"
 echo "backup_state $(systemctl is-failed {BACKUP_UNIT} 2>/dev/null)"
 [ -e /var/run/reboot-required ] && echo reboot_required yes
 true

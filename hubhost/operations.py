@@ -158,7 +158,7 @@ def backup() -> Commands:
     told = f"journalctl -q -o cat -u {BACKUP_UNIT} --since=@$since | grep ^backup:"
     yield script(
         "since=$(date +%s)",
-        f"systemctl start {BACKUP_UNIT} || {{ {told} >&2; exit 1; }}",
+        f"systemctl start {BACKUP_UNIT} 2>/dev/null || {{ {told} >&2; exit 1; }}",
         told,
     )
 

@@ -133,7 +133,7 @@ def _recipient(value: str) -> str:
 
 def _host_folder(value: str) -> str:
     if not re.fullmatch(r"(?:/[A-Za-z0-9._-]+)+", value) or "/.." in value:
-        raise ValueError("must be a folder's absolute path, of letters, digits, '.', '_', '-'")
+        raise ValueError("must be an absolute path of letters, digits, '._-'")
     return value
 
 

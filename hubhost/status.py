@@ -85,6 +85,7 @@ class HostStatus:
     images_made: int
     firewall: str
     reboot_required: bool
+    backups_since: int = 0
     backup_made: int = 0
     backup_bytes: int = 0
     backup_failed: bool = False
@@ -128,6 +129,7 @@ class HostStatus:
             images_made=number("images_made"),
             firewall=values.get("firewall", ""),
             reboot_required="reboot_required" in values,
+            backups_since=number("backups_since"),
             backup_made=int(made or 0),
             backup_bytes=int(size),
             backup_failed=values.get("backup_state") == "failed",
@@ -234,10 +236,11 @@ def _of_backups(status: HostStatus, limits: Limits) -> Iterator[Finding]:
     if status.backup_failed:
         remedy = f"look why (host# journalctl -u {BACKUP_UNIT}), then: make backup"
         yield Finding(Severity.WARNING, "backup", "the last one failed", remedy)
-    elif not status.backup_made:
-        yield Finding(Severity.WARNING, "backup", "there is none yet", "make one: make backup")
-    elif (age := status.clock - status.backup_made) > 2 * limits.backup_hours * 3600:
-        message = f"the last one is {since(age)} old, not {limits.backup_hours} h"
+        return
+    # Where there is none yet: so long have there been keys to make one with.
+    age = status.clock - (status.backup_made or status.backups_since)
+    if age > 2 * limits.backup_hours * 3600:
+        message = f"none for {since(age)}, instead of every {limits.backup_hours} h"
         remedy = f"look why (host# systemctl list-timers {BACKUP_UNIT}.timer), then: make backup"
         yield Finding(Severity.WARNING, "backup", message, remedy)
 

@@ -25,8 +25,8 @@ if not host.get_fact(facts.Files, paths=(str(BACKUP_SCRIPT),)):
 
 def tell_or_copy() -> None:
     """Of the newest, which is the one that was just made."""
-    _, size, path = host.get_fact(facts.NewestBackup)
-    logger.info("%s: %s, %s bytes", host.name, path, size)
+    _, size, signer, path = host.get_fact(facts.NewestBackup)
+    logger.info("%s: %s, %s bytes, signed by %s", host.name, path, size, signer)
     if not to:
         return
     file = Path(to) / Path(path).name

@@ -1,7 +1,7 @@
 #!/bin/sh
 # A backup of the hub: one file, encrypted to public keys, so that this host can't read it.
 #   backup.sh           make one; `make backup` and a timer have systemd run it
-#   backup.sh newest    when the newest was made (seconds since 1970), its bytes, its path
+#   backup.sh newest    when the newest was made (seconds since 1970), its bytes, who signs here, its path
 set -eu
 umask 077
 folder={{ folder }}
@@ -11,18 +11,25 @@ name={{ name }} # of the hub
 # <3>: how the journal knows an error.
 fail() { echo "<3>backup: $1" >&2; exit 1; }
 
+# The host's own SSH key, which the admin's machine knows, says who made it: anybody can encrypt to a public key.
+for key in ed25519 ecdsa rsa; do
+    key=/etc/ssh/ssh_host_${key}_key
+    [ ! -f "$key" ] || break
+done
+signer=$(ssh-keygen -lf "$key.pub" 2>/dev/null | cut -d' ' -f2) || fail "$key can't be read; this host has no SSH key to sign with"
+
 if [ "${1-}" = newest ]; then
     set -- "$folder/${name}_"*.age
     while [ $# -gt 1 ]; do shift; done # their names are in the order of time
-    [ ! -e "$1" ] || stat -c '%Y %s %n' "$1"
+    [ ! -e "$1" ] || stat -c "%Y %s $signer %n" "$1"
     exit
 fi
 
 trap 'rm -rf "$work" "$folder/.$name.new"' EXIT
 trap 'exit 1' HUP INT TERM
 rm -rf "$work"
-mkdir -p "$work/archive"
-if [ "$folder" = {{ own_folder }} ]; then mkdir -p "$folder"; fi
+mkdir -p "$work/archive" || fail "$work can't be made; is the disk full?"
+if [ "$folder" = {{ own_folder }} ]; then mkdir -p "$folder" 2>/dev/null || true; fi
 touch "$folder/.$name.new" 2>/dev/null || fail "$folder can't be written; mount it, or choose another backup_folder"
 cd "$work"
 
@@ -47,19 +54,14 @@ list() {
     find archive -regextype posix-extended -regex '{{ archived }}' -type f -print0
     printf '%s\0' about # last: where it is, all is
 }
-# The host's own SSH key, which the admin's machine knows, says who made it: anybody can encrypt to a public key.
-for key in ed25519 ecdsa rsa; do
-    key=/etc/ssh/ssh_host_${key}_key
-    [ ! -f "$key" ] || break
-done
 mkfifo stream
 # tar's 1: a file changed while it was read. The signature follows the tar, which ends before it.
 {
     sha256sum <stream >digest &
-    { list | tar --create --null --files-from - --no-recursion --hard-dereference --numeric-owner 2>tar.said || [ $? = 1 ] || echo "tar: $(tail -n1 tar.said)" >failed; } | tee stream
+    { list | tar --create --hard-dereference --numeric-owner --no-recursion --null --files-from - 2>tar.said || [ $? = 1 ] || head -n1 tar.said >failed; } | tee stream
     wait
     ssh-keygen -q -Y sign -f "$key" -n {{ namespace }} <digest 2>sign.said || echo "ssh-keygen: $(tail -n1 sign.said)" >failed
-} | age --encrypt --recipients-file {{ backup }}/recipients >"$folder/.$name.new" 2>age.said || echo "$(tail -n1 age.said)" >failed
+} | age --encrypt --recipients-file {{ recipients }} >"$folder/.$name.new" 2>age.said || echo "$(tail -n1 age.said)" >failed
 [ ! -e failed ] || fail "it could not be written to $folder: $(cat failed)"
 
 sync "$folder/.$name.new"
@@ -67,7 +69,7 @@ sync "$folder/.$name.new"
 file=${name}_$(date -u +%Y%m%dT%H%M%SZ)_$(sha256sum "$folder/.$name.new" | cut -c1-16).age
 mv "$folder/.$name.new" "$folder/$file"
 sync "$folder"
-echo "backup: $folder/$file, $(stat -c %s "$folder/$file") bytes, signed by $(ssh-keygen -lf "$key.pub" | cut -d' ' -f2)"
+echo "backup: $folder/$file, $(stat -c %s "$folder/$file") bytes, signed by $signer"
 
 set -- "$folder/${name}_"*.age
 while [ $# -gt {{ keep }} ]; do

@@ -53,6 +53,9 @@ FACTS: dict[type[FactBase[Any]], dict[str, Any]] = {
     facts.ServedCertificate: {"directory": "/etc/x", "address": "172.27.0.4:8000"},
     facts.Container: {"service": SERVICE},
     facts.Status: {},
+    facts.NewestBackup: {},
+    facts.BackupFolder: {"path": "/mnt/with blank"},
+    facts.RestoreTarget: {},
 }
 
 

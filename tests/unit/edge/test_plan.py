@@ -23,7 +23,7 @@ from tests.unit.core.sample import ROOT
 
 ROLES = [
     *("Sessions", "Docker", "Network", "Firewall", "Images", "Secrets", "TLS"),
-    *("Database", "Proxy", "Docker filter", "Forget", "Hub"),
+    *("Database", "Proxy", "Docker filter", "Forget", "Hub", "Backup"),
 ]
 PROGRESS = r"""
 --> (Loading config|Loading inventory|Connecting to hosts|Disconnecting from hosts)\.\.\.
@@ -138,6 +138,7 @@ def test_the_plan_is_a_checklist_that_a_person_reads(planned: Run) -> None:
         "Forget | Watch for requests to forget a user",
         "Hub | Configure the hub",
         "Hub | Run the hub",
+        "Backup | Make no backups",
     ]
 
 
