@@ -5,7 +5,7 @@ PYTHON := .venv/bin/python
 PYINFRA := .venv/bin/pyinfra
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down deploy shell status rotate backup restore forget test test-unit test-mutations isolation-report test-matrix lint \
+.PHONY: help demo demo-down deploy shell status rotate backup restore rollback forget test test-unit test-mutations isolation-report test-matrix lint \
 	lock refresh-images image-report settings-reference env-import venv controller browsers
 .SILENT:
 
@@ -40,6 +40,9 @@ backup: controller ## Make a backup now; TO=folder: and copy it to this machine
 restore: controller ## Make a host what it was in a backup; says first what goes: make restore FILE=x.age KEY=key.txt
 	RESTORE_FILE="$(FILE)" RESTORE_KEY="$(KEY)" RESTORE_SIGNER="$(SIGNER)" RESTORE_HOST="$(HOST)" \
 		$(PYINFRA) $(if $(HOST),--limit "$(HOST)") inventory.py ops/restore.py
+
+rollback: controller ## Go back to the release before, or a named one, from the host's record: make rollback [RELEASE=id]
+	RELEASE="$(RELEASE)" $(PYINFRA) inventory.py ops/rollback.py
 
 forget: controller ## Erase a user: session, archives, rows, lines of logs: make forget USER=name
 	$(if $(filter command line,$(origin USER)),,$(error which user? make forget USER=name))

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from hubhost.paths import BACKUP_UNIT
+from hubhost.release import History
 from hubhost.settings import Settings
 from hubhost.tls import WARN_BEFORE
 
@@ -85,16 +86,19 @@ class HostStatus:
     images_made: int
     firewall: str
     reboot_required: bool
-    backups_since: int = 0
-    backup_made: int = 0
-    backup_bytes: int = 0
-    backup_failed: bool = False
+    release: str
+    releases: tuple[dict[str, Any], ...]
+    backups_since: int
+    backup_made: int
+    backup_bytes: int
+    backup_failed: bool
 
     @classmethod
     def parse(cls, lines: Iterable[str]) -> HostStatus:
         """Of lines `key value…`, as the fact prints them; what a bare host lacks is 0."""
         values: dict[str, str] = {}
         services: dict[str, dict[str, Any]] = {}
+        recorded: list[str] = []
         for line in lines:
             key, _, rest = line.partition(" ")
             if key == "service":
@@ -109,8 +113,11 @@ class HostStatus:
             elif key == "version":
                 name, _, version = rest.partition(" ")
                 services.setdefault(name, {})["version"] = version
+            elif key == "release":
+                recorded.append(rest)
             else:
                 values[key] = rest
+        history = History.parse(recorded)
 
         def number(key: str) -> int:
             return int(values.get(key) or 0)
@@ -133,6 +140,12 @@ class HostStatus:
             backup_made=int(made or 0),
             backup_bytes=int(size),
             backup_failed=values.get("backup_state") == "failed",
+            release=history.current,
+            releases=tuple(
+                {"id": r.id, "made": r.made, "since": r.since, "version": r.version}
+                | {"settings": r.settings, "images": dict(r.content.images)}
+                for r in history.releases
+            ),
         )
 
 
@@ -283,6 +296,7 @@ def screen(
         ),
         ("firewall", status.firewall or "missing"),
         ("backup", backups(status, limits)),
+        ("release", _release(status)),
         ("drift", "unknown" if drift is None else ", ".join(drift) or "none"),
     ]
     verdict = [f"  {f.severity.name:<8} {f}" for f in sorted(found, key=lambda f: -f.severity)]
@@ -293,6 +307,17 @@ def screen(
             "",
             *(verdict or ["  all is well"]),
         ]
+    )
+
+
+def _release(status: HostStatus) -> str:
+    running = next((r for r in status.releases if r["id"] == status.release), None)
+    if running is None:
+        return "none recorded"
+    others = len(status.releases) - 1
+    return (
+        f"{running['id']} of {running['version']}, for {since(status.clock - running['since'])};"
+        f" {others} more to go back to"
     )
 
 

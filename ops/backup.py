@@ -42,5 +42,6 @@ def tell_or_copy() -> None:
     logger.info("%s: copied to %s, and whole there", host.name, file)
 
 
+operations.exclusive(name=operations.LOCKING)
 operations.backup(name="Make a backup")
 python.call(name="Copy it to this machine" if to else "Tell where it is", function=tell_or_copy)

@@ -31,6 +31,7 @@ except Problems as error:
 
 for line in (*backup.differences(content, settings), *backup.costs(content, target)):
     logger.warning("%s: %s", host.name, line)
+operations.exclusive(name=operations.LOCKING)
 operations.unpack_backup(name="Bring the backup", lines=backup.Lines(content, key))
 operations.restore_files(name="Put its secrets and certificate in place")
 local.include(str(Path(__file__).parents[1] / "deploy.py"))

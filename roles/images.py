@@ -1,7 +1,7 @@
 """The images of services and sessions, built on the host without any registry."""
 
 from hubhost.images import ImageSet
-from hubhost.operations import base_image, built_image, prune_images, pulled_image, start_builds
+from hubhost.operations import base_image, built_image, pulled_image, start_builds
 from hubhost.settings import Settings
 from roles import deploy
 
@@ -17,4 +17,3 @@ def images(settings: Settings) -> None:
         built_image(name=f"Build the {image.name} image", image=image, settings=settings)
     if settings.notebook_image:
         pulled_image(name="Fetch the notebook image", reference=settings.notebook_image)
-    prune_images(name="Delete images before the previous ones", images=images.all)

@@ -228,6 +228,9 @@ def test_a_host_becomes_what_it_was(
     hub.delete_user("before")
     hub.create_user("after")
     hub.start_server("after")
+    host.sh(
+        "docker rm -f jupyterhub_db; docker volume rm jupyterhub_db"
+    )  # what there is no cure for
     done = deployment.runbook(RESTORE, BACKUP=str(file), KEY=str(keys / "key.txt"))
     assert done.exit_code == 0, done.output
     assert f"{host.name}: 1 sessions run and end, their files with them" in done.output
