@@ -97,6 +97,7 @@ def backup_files(settings: Settings) -> tuple[HostFile, ...]:
         "name": hub_name(settings),
         "database": DATABASE_NAME,
         "secrets": SECRETS,
+        "secret_names": " ".join(secret.name for secret in ALL_SECRETS),
         "tls": TLS,
         "backup": BACKUP,
         "recipients": BACKUP_RECIPIENTS,

@@ -213,10 +213,8 @@ def restore_data(hub: Service) -> Commands:
         f"docker container stop --time {hub.stop_timeout} {hub.name} >/dev/null",
         f"docker ps -aq --filter label={ROLE_LABEL}=session | xargs -r docker rm -f >/dev/null",
         f"docker exec -i {DATABASE_NAME} load < database.dump || {{ {start}; exit 1; }}",
-        f"rm -rf {ARCHIVE}/* {ARCHIVE}/.[!.]*",
-        "if [ -d archive ]; then",
-        f"  chown -R {owner} archive; mv archive/* {ARCHIVE}",
-        "fi",
+        f"find {ARCHIVE} -mindepth 1 -delete; mkdir -p archive; chown -R {owner} archive",
+        f"find archive -mindepth 1 -maxdepth 1 -exec mv -t {ARCHIVE} {{}} +",
         start,
         *_wait(
             f"docker exec {hub.name} {shlex.join(hub.health)} >/dev/null 2>&1",

@@ -35,8 +35,10 @@ def tell_or_copy() -> None:
         host.get_file(path, str(part))
         with part.open("rb") as opened:
             if digest(opened)[:16] not in file.name:
-                raise DeployError(f"{file}: did not come whole; is this disk full? try again")
+                raise OSError("did not come whole")
         part.replace(file)
+    except OSError as error:
+        raise DeployError(f"TO: {file}: {error.strerror or error}; make room, try again") from None
     finally:
         part.unlink(missing_ok=True)
     logger.info("%s: copied to %s, and whole there", host.name, file)

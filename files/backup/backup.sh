@@ -25,12 +25,14 @@ if [ "${1-}" = newest ]; then
     exit
 fi
 
-trap 'rm -rf "$work" "$folder/.$name.new"' EXIT
+new=
+trap 'rm -rf "$work" "$new"' EXIT
 trap 'exit 1' HUP INT TERM
-rm -rf "$work"
+rm -rf "$work" "$folder/.$name".* # of a run that was killed
 mkdir -p "$work/archive" || fail "$work can't be made; is the disk full?"
 if [ "$folder" = {{ own_folder }} ]; then mkdir -p "$folder" 2>/dev/null || true; fi
-touch "$folder/.$name.new" 2>/dev/null || fail "$folder can't be written; mount it, or choose another backup_folder"
+new=$(mktemp "$folder/.$name.XXXXXX" 2>/dev/null) ||
+    fail "$folder can't be written; mount it, or choose another backup_folder"
 cd "$work"
 
 docker exec {{ database }} dump >database.dump || fail "the database gives no dump; see docker logs {{ database }}, and deploy"
@@ -48,9 +50,10 @@ free=$(df -Pk "$folder" | awk 'NR == 2 { print $4 }')
 [ "$free" -gt $((needed + {{ reserve_kb }})) ] ||
     fail "$folder has $((free / 1024)) MB free, this one needs $((needed / 1024)) and leaves {{ reserve_kb // 1024 }}; make room, or lower backup_keep"
 
-# Only what the restore takes. The hub writes the archives: what it may have put there besides stays out.
+# Only what the restore takes. What else lies beside the secrets, or the hub has put beside archives, stays out.
 list() {
-    printf '%s\0' settings.json tls.crt tls.key database.dump secrets/*
+    printf '%s\0' settings.json tls.crt tls.key database.dump
+    for one in {{ secret_names }}; do [ ! -f "secrets/$one" ] || printf '%s\0' "secrets/$one"; done
     find archive -regextype posix-extended -regex '{{ archived }}' -type f -print0
     printf '%s\0' about # last: where it is, all is
 }
@@ -61,13 +64,13 @@ mkfifo stream
     { list | tar --create --hard-dereference --numeric-owner --no-recursion --null --files-from - 2>tar.said || [ $? = 1 ] || head -n1 tar.said >failed; } | tee stream
     wait
     ssh-keygen -q -Y sign -f "$key" -n {{ namespace }} <digest 2>sign.said || echo "ssh-keygen: $(tail -n1 sign.said)" >failed
-} | age --encrypt --recipients-file {{ recipients }} >"$folder/.$name.new" 2>age.said || echo "$(tail -n1 age.said)" >failed
+} | age --encrypt --recipients-file {{ recipients }} >"$new" 2>age.said || echo "$(tail -n1 age.said)" >failed
 [ ! -e failed ] || fail "it could not be written to $folder: $(cat failed)"
 
-sync "$folder/.$name.new"
+sync "$new"
 # Whoever has no key tells by the name whether the file is whole.
-file=${name}_$(date -u +%Y%m%dT%H%M%SZ)_$(sha256sum "$folder/.$name.new" | cut -c1-16).age
-mv "$folder/.$name.new" "$folder/$file"
+file=${name}_$(date -u +%Y%m%dT%H%M%SZ)_$(sha256sum "$new" | cut -c1-16).age
+mv "$new" "$folder/$file"
 sync "$folder"
 echo "backup: $folder/$file, $(stat -c %s "$folder/$file") bytes, signed by $signer"
 

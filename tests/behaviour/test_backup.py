@@ -23,6 +23,7 @@ FOLDER = "/var/lib/integrable-jupyterhub/backup"
 UNIT = "integrable-jupyterhub-backup"
 ARCHIVES = "/var/lib/integrable-jupyterhub/hub/archive"
 ARCHIVE = f"{'0' * 32}-4000000000-{'1' * 8}"  # far in the future: it does not expire
+STRAY = "/etc/integrable-jupyterhub/secrets/service_tokens.bak"
 RESTORE = "make restore FILE=BACKUP KEY=KEY"
 STATE = (
     "docker ps -aq --no-trunc; find /etc/integrable-jupyterhub -type f -exec sha256sum {} +;"
@@ -253,12 +254,13 @@ def test_a_lost_host_comes_back_on_a_bare_one(
     host.sh(
         f"cd {ARCHIVES}; mkdir -m 700 {ARCHIVE}; echo homes > {ARCHIVE}/home.tar.gz;"
         f""" echo '{{"id": "{ARCHIVE}", "user": "{name}"}}' > {ARCHIVE}/about.json;"""
-        f" ln -s /etc/shadow {ARCHIVE}/link; chown -Rh 65602:65600 {ARCHIVE}"
+        f" ln -s /etc/shadow {ARCHIVE}/link; chown -Rh 65602:65600 {ARCHIVE};"
+        f" echo by hand > {STRAY}"
     )
     try:
         file = copy()
     finally:
-        host.sh(f"rm -r {ARCHIVES}/{ARCHIVE}")
+        host.sh(f"rm -r {ARCHIVES}/{ARCHIVE} {STRAY}")
     with lab() as bare:
         give_images(host, bare)
         second = Deployment(bare)
