@@ -5,22 +5,22 @@ PYTHON := .venv/bin/python
 PYINFRA := .venv/bin/pyinfra
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down deploy shell status rotate backup restore rollback forget test test-unit test-mutations isolation-report test-matrix lint \
-	lock refresh-images image-report settings-reference env-import venv controller browsers
+.PHONY: $(shell awk -F : '/^[a-z-]+:/ { print $$1 }' $(MAKEFILE_LIST))
 .SILENT:
 
 help: ## List the verbs
 	awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # --- A hub to try ---------------------------------------------------------------------------
-demo: export LAB = demo
-demo: controller ## From nothing to a running hub on a throw-away host, and a cell executed in it
-	$(PYTHON) -m tests.lab up demo
+demo demo-down: export LAB = demo
+demo: controller ## From nothing to a running hub on a throw-away host, and a cell executed in it (LAB=vm: on a virtual machine)
+	$(PYTHON) -m tests.lab up $(LAB)
+	$(if $(IMAGES_OF),$(PYTHON) -m tests.deployment $(IMAGES_OF) $(LAB))
 	$(PYINFRA) -y inventory.py deploy.py
 	$(PYTHON) -m tests.lab.demo
 
 demo-down: ## Remove the demo's host and page, its volumes, and a Docker engine started for it
-	python3 -m tests.lab down demo
+	python3 -m tests.lab down $(LAB)
 
 deploy: controller ## Deploy to the hosts of inventory.py, else to the demo's (LAB=NAME: to that lab)
 	$(PYINFRA) -y inventory.py deploy.py
@@ -64,6 +64,9 @@ isolation-report: venv ## Who reaches what, tried on a fresh lab (LAB=NAME: on t
 
 test-matrix: venv ## The same on other Debians, Dockers and iptables; half an hour; writes docs/isolation-matrix.md
 	$(PYTHON) -m pytest -m matrix tests/matrix
+
+test-vm: venv ## Virtual machines with Debian's own kernels, deployed and rebooted; an hour (DEBIAN=13: on that one, IMAGES_OF=NAME: with that lab's)
+	$(PYTHON) -m tests.vm_acceptance $(if $(IMAGES_OF),--images-of $(IMAGES_OF)) $(DEBIAN)
 
 test-mutations: venv ## Break lines on purpose: does a test notice? (a sample of the committed list)
 	$(PYTHON) -m tests.mutations
