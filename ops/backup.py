@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from pyinfra import logger
-from pyinfra.api.exceptions import DeployError
+from pyinfra.api.exceptions import DeployError, NestedOperationError
 from pyinfra.context import host
 from pyinfra.operations import python
 
@@ -38,7 +38,9 @@ def tell_or_copy() -> None:
                 raise OSError("did not come whole")
         part.replace(file)
     except OSError as error:
-        raise DeployError(f"TO: {file}: {error.strerror or error}; make room, try again") from None
+        why = error.strerror or error
+        logger.error("TO: %s: %s; make room there, and try again", file, why)
+        raise NestedOperationError from None  # pyinfra prints a traceback of any other
     finally:
         part.unlink(missing_ok=True)
     logger.info("%s: copied to %s, and whole there", host.name, file)
