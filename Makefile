@@ -40,6 +40,13 @@ logs: controller ## What the services said (SERVICE=hub, SINCE=2h or a time, FOL
 rotate: controller ## Make a secret anew and deploy; says first what that costs: make rotate SECRET=proxy_token
 	SECRET="$(SECRET)" SERVICE="$(SERVICE)" $(PYINFRA) inventory.py ops/rotate.py
 
+backup: controller ## Make a backup now; TO=folder: and copy it to this machine
+	BACKUP_TO="$(TO)" $(PYINFRA) -y inventory.py ops/backup.py
+
+restore: controller ## Make a host what it was in a backup; says first what goes: make restore FILE=x.age KEY=key.txt
+	RESTORE_FILE="$(FILE)" RESTORE_KEY="$(KEY)" RESTORE_SIGNER="$(SIGNER)" RESTORE_HOST="$(HOST)" \
+		$(PYINFRA) $(if $(HOST),--limit "$(HOST)") inventory.py ops/restore.py
+
 rollback: controller ## Go back to the release before, or a named one, from the host's record: make rollback [RELEASE=id]
 	RELEASE="$(RELEASE)" $(PYINFRA) inventory.py ops/rollback.py
 

@@ -11,10 +11,14 @@ from typing import Any
 from pyinfra.api.facts import FactBase
 from typing_extensions import override
 
+from hubhost.backup import Target
 from hubhost.hostfile import FileState, HostFolder
 from hubhost.images import NAME_LABEL, PREFIX, PresentImage
 from hubhost.isolation import JUMPS, JUMPS6
 from hubhost.paths import (
+    BACKUP_RECIPIENTS,
+    BACKUP_SCRIPT,
+    BACKUP_UNIT,
     DAEMON_JSON,
     DAILY_STATE,
     FIREWALL,
@@ -228,6 +232,55 @@ class Kept(FactBase[int | None]):
     @override
     def process(self, output: list[str]) -> int | None:
         return None if "unknown" in output else sum(map(int, output))
+
+
+class NewestBackup(FactBase[list[str]]):
+    """When it was made (seconds since 1970), bytes, the host's signer, path. Empty: none yet."""
+
+    default = list
+
+    @override
+    def command(self) -> str:
+        return f"[ -x {BACKUP_SCRIPT} ] && {BACKUP_SCRIPT} newest; true"
+
+    @override
+    def process(self, output: list[str]) -> list[str]:
+        return output[0].split(" ", 3) if output else []
+
+
+class BackupFolder(FactBase[bool]):
+    """Whether a folder is there, on a disk that can be written."""
+
+    default = bool
+
+    @override
+    def command(self, path: str) -> str:
+        return f"[ -d {quote(path)} ] && [ -w {quote(path)} ] && echo yes; true"
+
+    @override
+    def process(self, output: list[str]) -> bool:
+        return "yes" in output
+
+
+class RestoreTarget(FactBase[Target]):
+    """What a restore has to know of the host beforehand."""
+
+    default = Target
+
+    @override
+    def command(self) -> str:
+        return f"""
+for key in /etc/ssh/ssh_host_*_key.pub; do
+  ssh-keygen -lf "$key" 2>/dev/null | awk '{{ print "signer", $2 }}'
+done
+echo "sessions $(docker ps -q --filter label={ROLE_LABEL}=session 2>/dev/null | wc -l)"
+df -Pm /var/lib | awk 'NR == 2 {{ print "free_mb", $4 }}'
+true
+"""
+
+    @override
+    def process(self, output: list[str]) -> Target:
+        return Target.parse(output)
 
 
 class Content(FactBase[str]):
@@ -670,6 +723,9 @@ echo "host_version kernel $(uname -r)"
 docker version --format 'host_version Docker {{{{.Server.Version}}}}' 2>/dev/null
 {NOTEBOOK_IMAGE} | sed 's/^/notebook_image /'
 cat {DAILY_STATE / "security"} 2>/dev/null
+echo "backup $([ -x {BACKUP_SCRIPT} ] && {BACKUP_SCRIPT} newest)"
+echo "backups_since $(stat -c %Y {BACKUP_RECIPIENTS} 2>/dev/null)"
+echo "backup_state $(systemctl is-failed {BACKUP_UNIT} 2>/dev/null)"
 {{ {RECORDS} }} | sed 's/^/release /'
 [ -e /var/run/reboot-required ] && echo reboot_required yes
 true

@@ -33,6 +33,12 @@ FORGET_UNIT = "integrable-jupyterhub-forget"
 LOGS = PurePosixPath("/var/log/integrable-jupyterhub")
 """Logs of services whose containers were replaced, a folder for each."""
 LOGS_SCRIPT = ETC / "logs"
+BACKUP = ETC / "backup"
+BACKUP_SCRIPT = BACKUP / "backup.sh"
+BACKUP_RECIPIENTS = BACKUP / "recipients"
+BACKUP_UNIT = "integrable-jupyterhub-backup"
+BACKUP_WORK, RESTORE_WORK = STATE / "backup-work", STATE / "restore-work"
+"""What is not encrypted, while it is made or taken back; root alone enters."""
 DOCKER_SOCKET = PurePosixPath("/var/run/docker.sock")
 DAEMON_JSON = PurePosixPath("/etc/docker/daemon.json")
 

@@ -15,6 +15,7 @@ from hubhost.preflight import problems, warnings
 from hubhost.settings import Settings, load, unknown_groups
 from hubhost.tls import given_files
 from roles import deploy
+from roles.backup import backup_folder
 
 GROUP_DATA = Path(__file__).parents[1] / "group_data"
 
@@ -45,6 +46,7 @@ def preflight(settings: Settings) -> None:
     )
     if found := problems(settings, report, int(time.time())):
         raise DeployError("\n".join(map(str, found)))
+    backup_folder(settings)
     for warning in warnings(report):
         logger.warning("%s: %s", host.name, warning)
     exclusive(name=LOCKING)

@@ -195,7 +195,7 @@ def test_the_deployment_runs_every_role_once() -> None:
     assert called == [
         *("preflight", "sessions", "docker", "images", "network", "firewall"),
         *("secrets", "tls", "handover", "database", "proxy", "docker_filter", "forget", "daily"),
-        *("hub", "release"),
+        *("hub", "backup", "release"),
     ]
     assert set(called) == {role.stem for role in ROLES}
 

@@ -56,6 +56,9 @@ FACTS: dict[type[FactBase[Any]], dict[str, Any]] = {
     facts.Status: {},
     facts.Evidence: {"script": doctor.script(settings(), "evidence")},
     facts.Collected: {"script": doctor.script(settings(), "collect")},
+    facts.NewestBackup: {},
+    facts.BackupFolder: {"path": "/mnt/with blank"},
+    facts.RestoreTarget: {},
     facts.Releases: {"others_image": "mine:1"},
 }
 

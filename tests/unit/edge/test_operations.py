@@ -32,6 +32,7 @@ from hubhost.rotation import rotations
 from hubhost.secrets import ALL_SECRETS
 from hubhost.service import ContainerState
 from hubhost.tls import names
+from tests.backups import members, tarred
 from tests.unit.core.sample import settings
 from tests.unit.edge.stubs import FakeHost, Programs, commands, stdin, text
 
@@ -118,6 +119,16 @@ MAKING: dict[str, Callable[[], list[StringCommand]]] = {
     ),
     "unit": lambda: commands(operations.unit, {facts.Unit: []}, unit="x.path"),
     "forget": lambda: commands(operations.forget, {facts.Kept: 3}, user="u"),
+    "no_unit": lambda: commands(
+        operations.no_unit,
+        {facts.Files: {"/etc/x": FileState("", 0o644, 0, 0)}},
+        unit="x.timer",
+        files=("/etc/x", "/etc/with blank"),
+    ),
+    "backup": lambda: commands(operations.backup, {}),
+    "unpack_backup": lambda: commands(operations.unpack_backup, {}, lines=["czNjcmV0"]),
+    "restore_files": lambda: commands(operations.restore_files, {}),
+    "restore_data": lambda: commands(operations.restore_data, {}, hub=SERVICE),
     "docker_network": lambda: commands(
         operations.docker_network, {facts.DockerNetwork: None}, network=NETWORK
     ),
@@ -208,6 +219,34 @@ def test_no_secret_is_in_a_command(name: str) -> None:
 def test_a_script_of_several_lines_stops_at_its_first_error(name: str) -> None:
     for command in MAKING[name]():
         assert "\n" not in text(command) or text(command).startswith("set -eu\n")
+
+
+# --- Backups ---------------------------------------------------------------------------------
+def test_what_is_no_more_wanted_goes_and_what_is_not_there_is_left_alone() -> None:
+    assert "rm -f /etc/x '/etc/with blank'\nsystemctl daemon-reload" in flat(MAKING["no_unit"]())
+    nothing = commands(operations.no_unit, {facts.Files: {}}, unit="x.timer", files=("/etc/x",))
+    assert nothing == []
+
+
+def test_a_backup_comes_whole_or_the_restore_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`about` is the last in it: tar itself takes an end between two files for the end."""
+    monkeypatch.setattr(operations, "RESTORE_WORK", tmp_path / "work")
+    monkeypatch.setattr(operations, "STATE", tmp_path)
+    monkeypatch.setattr(operations, "TLS", tmp_path / "tls")
+    monkeypatch.setattr(operations, "SECRETS", tmp_path / "secrets")
+    tar = tarred(members(SETTINGS))
+    for sent, whole in ((tar, True), (tar[: tar.rindex(b"about\0")], False)):
+        lines = [
+            base64.b64encode(sent[i : i + 300]).decode() + "\n" for i in range(0, len(sent), 300)
+        ]
+        (command,) = commands(operations.unpack_backup, {}, lines=lines)
+        done = subprocess.run(
+            ["sh", "-c", text(command)], input="".join(lines), text=True, check=False
+        )
+        assert (done.returncode == 0) is whole
+        assert stat.S_IMODE((tmp_path / "work").stat().st_mode) == 0o700
 
 
 # --- Packages and the engine -----------------------------------------------------------------
