@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash -o pipefail
 PYTHON := .venv/bin/python
-PYINFRA := .venv/bin/pyinfra
+PYINFRA := .venv/bin/pyinfra $(if $(filter command line,$(origin HOST)),--limit $(HOST))
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-down deploy shell status rotate forget test test-unit test-mutations isolation-report test-matrix lint \

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import base64
 import shlex
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from ipaddress import IPv4Network
 from typing import Any
 
-from pyinfra.api.command import StringCommand
+from pyinfra.api.command import FunctionCommand, PyinfraCommand, StringCommand
 from pyinfra.api.operation import operation
 from pyinfra.context import host
 
@@ -23,11 +23,21 @@ from hubhost.images import (
     PresentImage,
     build_files,
     ca_certificates,
+    first_of,
     to_prune,
 )
 from hubhost.isolation import JUMPS, JUMPS6, Policy, chains, chains6, listing
 from hubhost.network import Network, rebuild
-from hubhost.paths import DAEMON_JSON, DOCKER_SOCKET, FIREWALL_UNIT, FORGET, SECRETS, STATE
+from hubhost.paths import (
+    DAEMON_JSON,
+    DOCKER_SOCKET,
+    FIREWALL_UNIT,
+    FORGET,
+    MIGRATION,
+    SECRETS,
+    STATE,
+)
+from hubhost.relay import relay
 from hubhost.rotation import Rotation
 from hubhost.rotation import discard as rotation_script
 from hubhost.secrets import Secret, secrets_script
@@ -36,6 +46,8 @@ from hubhost.services import HUB_PURGE
 from hubhost.settings import Settings
 
 Commands = Generator[StringCommand]
+Origins = Mapping[str, tuple[str, ...]]
+"""Hosts that each missing image may come from: hubhost.images.origins. Empty: this one builds."""
 
 RULES_DO_NOT_LOAD = (
     "firewall: the rules do not load and those of before still stand; why is told above,"
@@ -134,6 +146,19 @@ def forget(user: str) -> Commands:
 
 
 @operation()
+def take_over(deadline: int) -> Commands:
+    """Stop the compose project, keep what is worth it, and free its names and network."""
+    if host.get_fact(facts.Migration).state != "done":
+        yield script(f"DEADLINE={deadline} sh {MIGRATION / 'take-over'}")
+
+
+@operation()
+def bring_back() -> Commands:
+    """Start the compose project again that was there before, and remove what took its place."""
+    yield script(f"sh {MIGRATION / 'undo'}")
+
+
+@operation()
 def fresh_engine() -> Commands:
     """Restart the engine if its configuration is newer than it is; containers keep running."""
     if host.get_fact(facts.EngineIsStale):
@@ -176,9 +201,9 @@ def firewall(policy: Policy) -> Commands:
 
 
 @operation()
-def base_image(image: BaseImage, settings: Settings) -> Commands:
+def base_image(image: BaseImage, settings: Settings, origins: Origins) -> Commands:
     """Make the base image from Debian's archive."""
-    if not _missing(image.reference):
+    if not _to_build(image, origins):
         return
     made = shlex.join(image.mmdebstrap(settings.debian_mirror, settings.debian_security_mirror))
     labels = f"--change 'LABEL {NAME_LABEL}={image.name}'"
@@ -197,13 +222,13 @@ def base_image(image: BaseImage, settings: Settings) -> Commands:
 
 
 @operation()
-def start_builds(images: tuple[Image, ...], settings: Settings) -> Commands:
+def start_builds(images: tuple[Image, ...], settings: Settings, origins: Origins) -> Commands:
     """Start the builds of all images that are missing: most of a build is waiting for a mirror.
 
     Each image's own operation then waits for it, or builds it anew and tells what went wrong.
     """
     for image in images:
-        if _missing(image.reference):
+        if _to_build(image, origins):
             context = f"{STATE}/{image.name}.tar"
             yield script(
                 f"mkdir -p {STATE}; umask 077; base64 -d > {context}",
@@ -214,15 +239,77 @@ def start_builds(images: tuple[Image, ...], settings: Settings) -> Commands:
 
 
 @operation()
-def built_image(image: Image, settings: Settings) -> Commands:
+def built_image(image: Image, settings: Settings, origins: Origins) -> Commands:
     """Build an image from its folder, or wait for a build of it that runs."""
-    if _missing(image.reference):
+    if _to_build(image, origins):
         yield script(
             "log=$(mktemp); trap 'rm -f \"$log\"' EXIT",
             f"base64 -d | sh -c {shlex.quote(_build(image))} > $log 2>&1"
             " || { tail -n 40 $log >&2; exit 1; }",
             stdin=_context(image, settings),
         )
+
+
+@operation()
+def received_images(images: tuple[AnyImage, ...], origins: Origins) -> Generator[PyinfraCommand]:
+    """Have the images that another host of the run has, or has built."""
+    if not origins:
+        return
+    references = tuple(image.reference for image in images)
+    missing = host.get_fact(facts.MissingImages, references=references)
+    sources: dict[str, list[str]] = {}
+    for reference in missing:
+        if source := _elsewhere(reference, origins):
+            sources.setdefault(source, []).append(reference)
+    for source, wanted in sources.items():
+        if source in _failed():
+            told = f"images: {source} was to build them for this host, and failed; see there"
+            yield script(f"echo {shlex.quote(f'{told}, and deploy again')} >&2; exit 1")
+        else:
+            send = "\n".join(["set -eu", *saved_images(wanted)])
+            yield FunctionCommand(relay, (source, send, "docker load --quiet"), {})
+
+
+def saved_images(references: list[str]) -> tuple[str, ...]:
+    """Shell: the images to standard output. Docker makes them a folder beside its own, first."""
+    images = shlex.join(references)
+    # All are built on the smallest.
+    size = "{ sum += $1; if (!least || $1 < least) least = $1 }"
+    total = "END { print int((sum - (NR - 1) * least) / 1e6) }"
+    return (
+        facts.DOCKER_ROOT,
+        f"need=$(docker image inspect -f '{{{{.Size}}}}' {images} | awk '{size} {total}')",
+        "free=$(df -Pm \"$docker_root\" | awk 'NR == 2 { print $4 }')",
+        '[ "$free" -gt "$need" ] || {',
+        '  echo "disk: to hand on images takes $need MB, $free are free; make room" >&2; exit 1',
+        "}",
+        f"docker save {images}",
+    )
+
+
+_chosen: dict[tuple[str, tuple[str, ...]], str | None] = {}
+
+
+def _elsewhere(reference: str, origins: Origins) -> str | None:
+    """The other host that an image is to come from; None: it is built here.
+
+    Who failed before it came to that is passed over. Once chosen, it is the same for all hosts.
+    """
+    candidates = origins.get(reference, ())
+    if not candidates:
+        return None
+    chosen = first_of(candidates, _failed())
+    if host.state.is_executing:
+        chosen = _chosen.setdefault((reference, candidates), chosen)
+    return None if chosen == host.name else chosen
+
+
+def _failed() -> set[str]:
+    return {one.name for one in host.state.failed_hosts}
+
+
+def _to_build(image: AnyImage, origins: Origins) -> bool:
+    return _missing(image.reference) and _elsewhere(image.reference, origins) is None
 
 
 def _missing(reference: str) -> bool:

@@ -16,6 +16,8 @@ STATE = PurePosixPath("/var/lib/integrable-jupyterhub")
 HUB_STATE = STATE / "hub"
 """What the hub keeps on disk, beside its database; root alone enters."""
 ARCHIVE, FORGET_REQUESTS = HUB_STATE / "archive", HUB_STATE / "forget"
+MIGRATION = STATE / "migration"
+"""What leads back to the compose project that was there before."""
 FORGET = ETC / "forget"
 FORGET_UNIT = "integrable-jupyterhub-forget"
 DOCKER_SOCKET = PurePosixPath("/var/run/docker.sock")
