@@ -5,7 +5,7 @@ PYTHON := .venv/bin/python
 PYINFRA := .venv/bin/pyinfra $(if $(filter command line,$(origin HOST)),--limit $(HOST))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down deploy shell status rotate forget test test-unit test-mutations isolation-report test-matrix lint \
+.PHONY: help demo demo-down deploy shell status rotate migrate forget test test-unit test-mutations isolation-report test-matrix lint \
 	lock refresh-images image-report settings-reference env-import venv controller browsers
 .SILENT:
 
@@ -33,6 +33,9 @@ status: controller ## How it stands with each host, on one screen (JSON=1: as JS
 
 rotate: controller ## Make a secret anew and deploy; says first what that costs: make rotate SECRET=proxy_token
 	SECRET="$(SECRET)" SERVICE="$(SERVICE)" $(PYINFRA) inventory.py ops/rotate.py
+
+migrate: controller ## Move over from a compose project of the reference configuration (UNDO=1: back)
+	DEADLINE="$(DEADLINE)" DIFFERENT="$(DIFFERENT)" UNDO="$(UNDO)" $(PYINFRA) inventory.py ops/migrate.py
 
 forget: controller ## Erase a user: session, archives, rows, lines of logs: make forget USER=name
 	$(if $(filter command line,$(origin USER)),,$(error which user? make forget USER=name))

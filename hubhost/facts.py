@@ -36,6 +36,7 @@ from hubhost.service import (
     Service,
 )
 from hubhost.services import HUB_PURGE
+from hubhost.templates import render
 from hubhost.tls import WARN_BEFORE
 
 WARN_SECONDS = int(WARN_BEFORE.total_seconds())
@@ -547,11 +548,7 @@ echo "{{\\"files_digest\\": \\"$(cat -- {_quoted(service.mounted_files)} /dev/nu
 
 
 class Migration(FactBase[Look]):
-    """A compose project of the reference configuration's, and how far it is moved over.
-
-    No secret is in it: of tokens the length, and how many different characters; of environments
-    the names.
-    """
+    """A compose project of the reference configuration's, and how far it is moved over."""
 
     @override
     @staticmethod
@@ -560,63 +557,13 @@ class Migration(FactBase[Look]):
 
     @override
     def command(self) -> str:
-        fields = {
-            "id": "json .Id",
-            "name": "json .Name",
-            "image": "json .Config.Image",
-            "running": "json .State.Running",
-            "restart": "json .HostConfig.RestartPolicy.Name",
-            "labels": "json .Config.Labels",
-            "networks": "json .NetworkSettings.Networks",
-            "ports": "json .HostConfig.PortBindings",
-            "mounts": "json .Mounts",
-        }
-        name = '{{index (split . "=") 0}}'
-        user = '{{index (split . "=") 1}}'
-        inspect = ", ".join(
-            [
-                *(f'"{key}": {{{{{value}}}}}' for key, value in fields.items()),
-                f'"variables": "{{{{range .Config.Env}}}}{name} {{{{end}}}}"',
-                '"user": "{{range .Config.Env}}'
-                f'{{{{if eq (index (split . "=") 0) "JUPYTERHUB_USER"}}}}{user}{{{{end}}}}{{{{end}}}}"',
-            ]
+        return render(
+            "migrate/look",
+            migration=MIGRATION,
+            hub=HUB_NAME,
+            proxy=PROXY_NAME,
+            role_label=ROLE_LABEL,
         )
-        service = "docker ps -aq --filter label=com.docker.compose.service="
-        environment = "docker inspect -f '{{range .Config.Env}}{{println .}}{{end}}'"
-        routes = (
-            "const get = { port: 8001, path: '/api/routes', headers: { Authorization: 'token '"
-            " + process.env.CONFIGPROXY_AUTH_TOKEN } };"
-            " require('http').get(get, (answer) => { let body = ''; answer.on('data', (d) => {"
-            " body += d; }); answer.on('end', () => { for (const [path, to] of"
-            " Object.entries(JSON.parse(body))) if (to.hub) console.log(path); }); });"
-        )
-        return f"""
-[ -e {MIGRATION / "take-over"} ] && echo "state $([ -e {MIGRATION / "done"} ] && echo done || echo begun)"
-sed 's/^/changed /' {MIGRATION / "changed"} 2>/dev/null
-command -v docker >/dev/null || exit 0
-docker ps -aq --no-trunc | xargs -r docker inspect -f {quote(f"container {{{inspect}}}")}
-docker network ls -q | xargs -r docker network inspect -f 'network {{{{json .}}}}'
-iptables -w -S DOCKER-USER 2>/dev/null | sed 's/^/rule /'
-hub=$({service}{HUB_NAME} | head -n 1); proxy=$({service}{PROXY_NAME} | head -n 1)
-[ -n "$hub" ] || exit 0
-variable() {{ {environment} "$hub" | sed -n "s/^$1=//p"; }}
-variable JPY_SERVICE_ADMINS | tr ';' '\n' | tr -d ' \t' | awk -F: 'NF > 1 {{
-  different = 0; split("", seen)
-  for (i = 1; i <= length($2); i++) if (!seen[substr($2, i, 1)]++) different++
-  print "token", $1, length($2), different
-}}'
-echo "origins $(variable ACCESS_CONTROL_ORIGINS)"
-image=$(variable DOCKER_NOTEBOOK_IMAGE); echo "notebook $image"
-[ -z "$image" ] || docker image inspect -f 'notebook_id {{{{.Id}}}}' "$image" 2>/dev/null
-ls /etc/iptables/rules.v4 2>/dev/null | sed 's/^/saved_rules /'
-[ -n "$proxy" ] || exit 0
-arguments=$(docker top "$proxy" -eo args 2>/dev/null | grep -e --ssl-cert | head -n 1)
-echo "proxy_arguments $arguments"
-certificate=$(printf %s "$arguments" | sed -n 's/.*--ssl-cert[= ]\([^ ]*\).*/\1/p')
-[ -z "$certificate" ] || docker exec "$proxy" cat "$certificate" 2>/dev/null | sed 's/^/certificate /'
-docker exec "$proxy" timeout 10 node -e {quote(routes)} 2>/dev/null | head -n 1 | sed 's/^/base_url /'
-true
-"""
 
     @override
     def process(self, output: list[str]) -> Look:

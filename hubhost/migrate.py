@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Network
+from itertools import pairwise
 from typing import Any
 
 from cryptography import x509
@@ -114,6 +115,7 @@ class Look:
     certificate: str
     saved_rules: tuple[str, ...]
     changed: tuple[str, ...]
+    our_sessions: int
 
     @classmethod
     def parse(cls, lines: Iterable[str]) -> Look:
@@ -129,7 +131,7 @@ class Look:
         arguments = one("proxy_arguments").replace("=", " ").split()
 
         def after(option: str) -> str:
-            found = [b for a, b in zip(arguments, arguments[1:], strict=False) if a == option]
+            found = [b for a, b in pairwise(arguments) if a == option]
             return found[0] if found else ""
 
         networks = [json.loads(line) for line in values.get("network", ())]
@@ -150,6 +152,7 @@ class Look:
             certificate="\n".join(values.get("certificate", ())),
             saved_rules=tuple(values.get("saved_rules", ())),
             changed=tuple(one("changed").split()),
+            our_sessions=int(one("our_sessions") or 0),
         )
 
 
@@ -167,25 +170,27 @@ class Project:
 
     @property
     def public_ports(self) -> set[int]:
-        bindings = self._of(PROXY_NAME).ports.get(f"{PROXY_PORT}/tcp") or ()
-        return {int(binding["HostPort"]) for binding in bindings if binding["HostPort"]}
-
-    @property
-    def ports(self) -> set[int]:
-        """All that it publishes on the host."""
-        bindings = [b for one in self.services for found in one.ports.values() for b in found or ()]
-        return {int(binding["HostPort"]) for binding in bindings if binding["HostPort"]}
+        """Those of the host that lead to the proxy."""
+        return published(self.services, f"{PROXY_PORT}/tcp")
 
     @property
     def changed(self) -> tuple[str, ...]:
         """Services whose token is not kept."""
         return tuple(token.service for token in self.look.tokens if not token.kept)
 
-    def _of(self, service: str) -> Container:
-        return next(one for one in self.services if one.service == service)
-
     def __str__(self) -> str:
         return f"{self.name} in {self.folder or 'an unknown folder'}"
+
+
+def published(containers: Iterable[Container], port: str | None = None) -> set[int]:
+    """The host's ports by which some containers are reached; `port`, as Docker writes it: that."""
+    return {
+        int(binding["HostPort"])
+        for one in containers
+        for inside, bindings in one.ports.items()
+        for binding in bindings or ()
+        if binding["HostPort"] and port in (None, inside)
+    }
 
 
 def project(look: Look) -> Project:
@@ -259,7 +264,7 @@ def _rules_for(network: dict[str, Any], rules: Iterable[str]) -> Iterable[tuple[
     own = [rule for rule in rules if "JHUB-" not in rule]
     for place, rule in enumerate(own, 1):
         words = shlex.split(rule)
-        for option, value in zip(words, words[1:], strict=False):
+        for option, value in pairwise(words):
             inside = option in ("-s", "-d") and any(
                 IPv4Network(value, strict=False).subnet_of(subnet) for subnet in subnets
             )
@@ -333,7 +338,7 @@ def told(found: Project, settings: Settings, deadline: int) -> list[str]:
         lines.append(f"service tokens that stay as they are: {', '.join(kept)}")
     if found.changed:
         lines.append(f"service tokens that are made anew, too weak or long: {_list(found.changed)}")
-    if other := sorted(found.ports - found.public_ports):
+    if other := sorted(published(found.services) - found.public_ports):
         lines.append(f"ports of the host that are no longer published: {_list(other)}")
     if settings.tls_managed_on_host and look.tls_certificate:
         lines.append("its certificate is taken over")
@@ -346,12 +351,25 @@ def _list(values: Iterable[object]) -> str:
     return ", ".join(map(str, values))
 
 
-def without(report: HostReport, found: Project) -> HostReport:
+def deadline(text: str) -> int:
+    """DEADLINE in seconds; none: 0.
+
+    Raises:
+        Problems: it is no number.
+    """
+    if text and not text.isdecimal():
+        message = f"{text!r} is no number of seconds"
+        raise Problems([Problem("DEADLINE", message, "say how long running sessions may go on")])
+    return int(text or 0)
+
+
+def without(report: HostReport, look: Look) -> HostReport:
     """What preflight will find once the project is gone."""
-    names = {one.name for one in (*found.services, *found.sessions)}
+    leaving = [one for one in look.containers if one.service in SERVICES or one.is_session]
+    names, ports = {one.name for one in leaving}, published(leaving)
     return replace(
         report,
-        listeners=tuple(one for one in report.listeners if one.port not in found.ports),
+        listeners=tuple(one for one in report.listeners if one.port not in ports),
         taken_names=tuple(name for name in report.taken_names if name not in names),
         foreign_containers=tuple(n for n in report.foreign_containers if n not in names),
     )

@@ -47,7 +47,9 @@ from hubhost.settings import Settings
 
 Commands = Generator[StringCommand]
 Origins = Mapping[str, tuple[str, ...]]
-"""Hosts that each missing image may come from: hubhost.images.origins. Empty: this one builds."""
+"""Hosts that each missing image may come from: hubhost.images.origins. None: this one builds it."""
+
+HERE: Origins = {}
 
 RULES_DO_NOT_LOAD = (
     "firewall: the rules do not load and those of before still stand; why is told above,"
@@ -201,7 +203,7 @@ def firewall(policy: Policy) -> Commands:
 
 
 @operation()
-def base_image(image: BaseImage, settings: Settings, origins: Origins) -> Commands:
+def base_image(image: BaseImage, settings: Settings, origins: Origins = HERE) -> Commands:
     """Make the base image from Debian's archive."""
     if not _to_build(image, origins):
         return
@@ -222,7 +224,9 @@ def base_image(image: BaseImage, settings: Settings, origins: Origins) -> Comman
 
 
 @operation()
-def start_builds(images: tuple[Image, ...], settings: Settings, origins: Origins) -> Commands:
+def start_builds(
+    images: tuple[Image, ...], settings: Settings, origins: Origins = HERE
+) -> Commands:
     """Start the builds of all images that are missing: most of a build is waiting for a mirror.
 
     Each image's own operation then waits for it, or builds it anew and tells what went wrong.
@@ -239,7 +243,7 @@ def start_builds(images: tuple[Image, ...], settings: Settings, origins: Origins
 
 
 @operation()
-def built_image(image: Image, settings: Settings, origins: Origins) -> Commands:
+def built_image(image: Image, settings: Settings, origins: Origins = HERE) -> Commands:
     """Build an image from its folder, or wait for a build of it that runs."""
     if _to_build(image, origins):
         yield script(

@@ -23,38 +23,48 @@ def tell(services: tuple[str, ...]) -> None:
         click.echo(f"{host.name}: the new token of {service}: {token}", err=True)
 
 
-def look_and_plan() -> None:
+def plan() -> tuple[str, ...]:
     """Say what is there and what becomes of it, and have the scripts for both ways on the host."""
     found = project(look)
-    settings = load_settings()
     problems = differences(found, settings)
     if problems and not os.environ.get("DIFFERENT"):
         raise Problems(problems)
     for line in told(found, settings, seconds):
         logger.warning("%s: %s", host.name, line)
-    LEAVING[host.name] = found
     operations.file_tree(name="Write down the way back", files=scripts(found, settings))
-    # Before the project stops, or nobody would have a session for as long as a build takes.
-    operations.engine(name="Install the tools that build images", tools=TOOLS)
-    images(settings)
+    return found.changed
 
 
+def move() -> None:
+    """All of it, or what a run that was cut short has left to do."""
+    changed = look.changed if look.state else plan()
+    if look.state != "done":
+        LEAVING[host.name] = look
+        # Before the project stops, or nobody had a session for as long as a build takes.
+        operations.engine(name="Install the tools that build images", tools=TOOLS)
+        images(settings)
+        operations.take_over(name="Take the compose project's place", deadline=seconds)
+    local.include(str(Path(__file__).parents[1] / "deploy.py"))
+    if look.state != "done" and changed:
+        python.call(name="Tell the new tokens", function=tell, services=changed)
+
+
+def back() -> None:
+    """To what there was."""
+    if not look.state:
+        remedy = "it is for a host that make migrate was at"
+        raise Problems([Problem("UNDO", f"nothing to undo on {host.name}", remedy)])
+    logger.warning("%s: sessions that run and end: %d", host.name, look.our_sessions)
+    operations.bring_back(name="Bring the compose project back")
+
+
+settings = load_settings()
 look = host.get_fact(facts.Migration)
 try:
     seconds = deadline(os.environ.get("DEADLINE", ""))
     if os.environ.get("UNDO"):
-        if not look.state:
-            remedy = "it is for a host on which make migrate has run"
-            raise Problems([Problem("UNDO", f"nothing to undo on {host.name}", remedy)])
-        logger.warning("%s: sessions of now end: %d", host.name, look.our_sessions)
-        operations.bring_back(name="Bring the compose project back")
+        back()
     else:
-        if not look.state:
-            look_and_plan()
-        if look.state != "done":
-            operations.take_over(name="Take the compose project's place", deadline=seconds)
-        local.include(str(Path(__file__).parents[1] / "deploy.py"))
-        if changed := LEAVING[host.name].changed if host.name in LEAVING else look.changed:
-            python.call(name="Tell the new tokens", function=tell, services=changed)
+        move()
 except Problems as error:
     raise DeployError(str(error)) from None

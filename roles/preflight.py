@@ -10,13 +10,13 @@ from pyinfra.context import host, inventory
 from hubhost import facts
 from hubhost.errors import Problem, Problems
 from hubhost.images import ImageSet, mirrors
-from hubhost.migrate import Project, without
+from hubhost.migrate import Look, without
 from hubhost.preflight import problems, warnings
 from hubhost.settings import Settings, load, unknown_groups
 from hubhost.tls import given_files
 from roles import deploy
 
-LEAVING: dict[str, Project] = {}
+LEAVING: dict[str, Look] = {}
 """By host: what will be gone before the deployment comes to its turn (ops/migrate.py)."""
 
 GROUP_DATA = Path(__file__).parents[1] / "group_data"
@@ -60,4 +60,4 @@ def _refuse(found: list[Problem]) -> None:
         raise DeployError("\n".join(map(str, found)))
     for problem in found:
         logger.error("%s: %s", host.name, problem)
-    host.state.fail_hosts({host})
+    host.state.fail_hosts({host})  # type: ignore[no-untyped-call]
