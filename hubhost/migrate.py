@@ -15,7 +15,7 @@ from cryptography import x509
 
 from hubhost.errors import Problem, Problems
 from hubhost.hostfile import SERVICES_GROUP, HostFile
-from hubhost.isolation import PROXY_PORT
+from hubhost.isolation import HUB_PORT, PROXY_PORT
 from hubhost.paths import MIGRATION, SECRETS, TLS, UNITS
 from hubhost.preflight import HostReport
 from hubhost.secrets import MAX_TOKEN
@@ -407,7 +407,9 @@ def scripts(found: Project, settings: Settings) -> tuple[HostFile, ...]:
         "tls_certificate": shlex.quote(found.look.tls_certificate),
         "notebook": shlex.quote(found.look.notebook),
         "notebook_id": found.look.notebook_id,
-        "public_port": min(found.public_ports, default=0),
+        "hub_runs": all(one.running for one in found.services),
+        "hub_service": HUB_NAME,
+        "hub_port": HUB_PORT,
         "base_url": found.look.base_url or "/",
         "services_group": SERVICES_GROUP,
         "migration": MIGRATION,
