@@ -173,11 +173,6 @@ class Project:
         """Those of the host that lead to the proxy."""
         return published(self.services, f"{PROXY_PORT}/tcp")
 
-    @property
-    def changed(self) -> tuple[str, ...]:
-        """Services whose token is not kept."""
-        return tuple(token.service for token in self.look.tokens if not token.kept)
-
     def __str__(self) -> str:
         return f"{self.name} in {self.folder or 'an unknown folder'}"
 
@@ -333,11 +328,13 @@ def told(found: Project, settings: Settings, deadline: int) -> list[str]:
     if found.rules:
         lines.append(f"rules of DOCKER-USER that go: {'; '.join(rule for _, rule in found.rules)}")
     lines += [f"rules may come back by {file}: take them out there" for file in look.saved_rules]
-    kept = [token.service for token in look.tokens if token.kept]
-    if kept:
-        lines.append(f"service tokens that stay as they are: {', '.join(kept)}")
-    if found.changed:
-        lines.append(f"service tokens that are made anew, too weak or long: {_list(found.changed)}")
+    ours = settings.service_admins
+    if kept := [one.service for one in look.tokens if one.kept and one.service in ours]:
+        lines.append(f"service tokens that stay as they are: {_list(kept)}")
+    if changed := changed_tokens(found, settings):
+        lines.append(f"service tokens that are made anew, too weak or long: {_list(changed)}")
+    if lost := [one.service for one in look.tokens if one.service not in ours]:
+        lines.append(f"services that lose access: {_list(lost)}")
     if other := sorted(published(found.services) - found.public_ports):
         lines.append(f"ports of the host that are no longer published: {_list(other)}")
     if settings.tls_managed_on_host and look.tls_certificate:
@@ -349,6 +346,12 @@ def told(found: Project, settings: Settings, deadline: int) -> list[str]:
 
 def _list(values: Iterable[object]) -> str:
     return ", ".join(map(str, values))
+
+
+def changed_tokens(found: Project, settings: Settings) -> tuple[str, ...]:
+    """Services that get a new token."""
+    weak = [token.service for token in found.look.tokens if not token.kept]
+    return tuple(service for service in weak if service in settings.service_admins)
 
 
 def deadline(text: str) -> int:
@@ -401,7 +404,7 @@ def scripts(found: Project, settings: Settings) -> tuple[HostFile, ...]:
             for place, rule in found.rules
         ],
         "kept": [token.service for token in found.look.tokens if token.kept],
-        "changed": found.changed,
+        "changed": changed_tokens(found, settings),
         "tls": settings.tls_managed_on_host and found.look.tls_certificate != "",
         "tls_key": shlex.quote(found.look.tls_key),
         "tls_certificate": shlex.quote(found.look.tls_certificate),

@@ -10,9 +10,9 @@ from typing import Any
 
 from pyinfra.api.command import FunctionCommand, PyinfraCommand, StringCommand
 from pyinfra.api.operation import operation
-from pyinfra.context import host
+from pyinfra.context import host, state
 
-from hubhost import facts
+from hubhost import connection, facts
 from hubhost.engine import daemon_configuration, engine_packages
 from hubhost.hostfile import SERVICES_GROUP, HostFile, HostFolder, outdated
 from hubhost.images import (
@@ -65,6 +65,19 @@ def script(*lines: str, stdin: str | None = None) -> StringCommand:
     """A shell script that stops at its first error."""
     arguments: dict[str, Any] = {"_stdin": stdin} if stdin is not None else {}
     return StringCommand("\n".join(["set -eu", *lines]), **arguments)
+
+
+LOCKING = "Take the host's lock"
+
+
+@operation()
+def exclusive() -> Commands:
+    """Have the host for this run alone, until its connection ends; first of all that changes it.
+
+    Nothing on the host changes by it, and a plan (`--dry`) does not take the lock.
+    """
+    if state.is_executing and (refusal := connection.take_lock(state, host)):
+        yield script(f"echo {shlex.quote(refusal)} >&2; exit 1")
 
 
 @operation()

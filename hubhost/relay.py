@@ -6,24 +6,21 @@ import time
 from typing import Any
 
 from pyinfra import logger
-from pyinfra.api.arguments import CONNECTOR_ARGUMENT_KEYS, pop_global_arguments
+from pyinfra.api.arguments import pop_global_arguments
 from pyinfra.api.command import StringCommand
 from pyinfra.api.host import Host
 from pyinfra.api.state import State
 from pyinfra.connectors.util import make_unix_command_for_host
 
-NOT_OF_A_COMMAND = {"_get_pty", "_timeout", "_stdin", "_success_exit_codes"}
+from hubhost.connection import AS_WHOM
+
 CHUNK = 1 << 20
 
 
 def channels(state: State, host: Host, command: str) -> Any:
     """Paramiko's standard input, output and error of a command, run as operations are (sudo …)."""
     given, _ = pop_global_arguments(state, host, {})
-    arguments: Any = {
-        key: given.get(key)
-        for key in CONNECTOR_ARGUMENT_KEYS
-        if key in given and key not in NOT_OF_A_COMMAND
-    }
+    arguments: Any = {key: value for key, value in given.items() if key in AS_WHOM}
     line = make_unix_command_for_host(state, host, StringCommand(command), **arguments)
     connector: Any = host.connector
     return connector.client.exec_command(line.get_raw_value())

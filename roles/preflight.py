@@ -11,6 +11,7 @@ from hubhost import facts
 from hubhost.errors import Problem, Problems
 from hubhost.images import ImageSet, mirrors
 from hubhost.migrate import Look, without
+from hubhost.operations import LOCKING, exclusive
 from hubhost.preflight import problems, warnings
 from hubhost.settings import Settings, load, unknown_groups
 from hubhost.tls import given_files
@@ -52,6 +53,7 @@ def preflight(settings: Settings) -> None:
         _refuse(found)
     for warning in warnings(report):
         logger.warning("%s: %s", host.name, warning)
+    exclusive(name=LOCKING)
 
 
 def _refuse(found: list[Problem]) -> None:

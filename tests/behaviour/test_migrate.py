@@ -78,9 +78,7 @@ def test_a_service_that_would_lose_access_is_one_line(there: Deployment) -> None
     assert state(there.host) == before
 
 
-def test_it_says_what_it_will_do_and_touches_nothing(
-    there: Deployment, project: Reference
-) -> None:
+def test_it_says_what_it_will_do_and_touches_nothing(there: Deployment, project: Reference) -> None:
     session = open_session(project, "reader")
     before = state(there.host)
     run = migrate(there, "--dry")

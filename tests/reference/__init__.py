@@ -73,9 +73,13 @@ def start(host: Host) -> Reference:
     text = "".join(f"{key}={value}\n" for key, value in env.items())
     host.run("tee", f"{FOLDER}/.env", stdin=text.encode())
     for name, ours in IMAGES.items():
-        host.sh(f"docker tag $(docker images -q integrable-jupyterhub-{ours} | head -1) reference-{name}")
+        host.sh(
+            f"docker tag $(docker images -q integrable-jupyterhub-{ours} | head -1) reference-{name}"
+        )
     host.sh(MAKE, timeout=120)
     host.sh(RULES)
     reference = Reference(host, tokens)
-    assert engine.until(reference.answers, 120), host.sh("docker logs --tail 30 jupyterhub_hub 2>&1")
+    assert engine.until(reference.answers, 120), host.sh(
+        "docker logs --tail 30 jupyterhub_hub 2>&1"
+    )
     return reference

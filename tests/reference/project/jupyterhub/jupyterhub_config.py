@@ -2,7 +2,7 @@
 
 import os
 
-c = get_config()  # noqa: F821
+c = get_config()  # type: ignore[name-defined]  # noqa: F821
 env = os.environ
 
 c.JupyterHub.authenticator_class = "null"
