@@ -2,7 +2,9 @@
 
 SHELL := /bin/bash -o pipefail
 PYTHON := .venv/bin/python
-PYINFRA := .venv/bin/pyinfra $(if $(filter command line,$(origin HOST)),--limit $(HOST))
+# HOST=NAME, or a pattern: only these of the inventory. (A shell's own HOST means something else.)
+export LIMIT := $(if $(filter command line,$(origin HOST)),$(HOST))
+PYINFRA := .venv/bin/pyinfra $(if $(LIMIT),--limit '$(LIMIT)')
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-down deploy shell status rotate migrate forget test test-unit test-mutations isolation-report test-matrix lint \

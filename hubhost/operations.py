@@ -37,7 +37,6 @@ from hubhost.paths import (
     SECRETS,
     STATE,
 )
-from hubhost.relay import relay
 from hubhost.rotation import Rotation
 from hubhost.rotation import discard as rotation_script
 from hubhost.secrets import Secret, secrets_script
@@ -284,7 +283,7 @@ def received_images(images: tuple[AnyImage, ...], origins: Origins) -> Generator
             yield script(f"echo {shlex.quote(f'{told}, and deploy again')} >&2; exit 1")
         else:
             send = "\n".join(["set -eu", *saved_images(wanted)])
-            yield FunctionCommand(relay, (source, send, "docker load --quiet"), {})
+            yield FunctionCommand(connection.relay, (source, send, "docker load --quiet"), {})
 
 
 def saved_images(references: list[str]) -> tuple[str, ...]:

@@ -271,6 +271,7 @@ def gather(folder: Path) -> tuple[dict[str, Any] | None, str, int]:
     done = subprocess.run(
         [
             *(str(Path(sys.executable).with_name("pyinfra")), "--dry", "--json"),
+            *(("--limit", os.environ["LIMIT"]) if os.environ.get("LIMIT") else ()),
             *("inventory.py", "ops/status.py"),
         ],
         env={**os.environ, REPORTS: str(folder), "PYINFRA_PROGRESS": "off"},

@@ -26,8 +26,9 @@ def images(settings: Settings) -> None:
         base_image(name="Make the base image", image=images.base, settings=settings, origins=where)
     start_builds(name="Start building", images=images.built, settings=settings, origins=where)
     for image in images.built:
-        name = f"Build the {image.name} image"
-        built_image(name=name, image=image, settings=settings, origins=where)
+        built_image(
+            name=f"Build the {image.name} image", image=image, settings=settings, origins=where
+        )
     # Docker makes each a copy before it sends: not too many at a time.
     received_images(
         name="Load images built elsewhere", images=images.all, origins=where, _parallel=4

@@ -12,7 +12,7 @@ from pathlib import Path
 import docker
 import pytest
 
-from tests.deployment import Deployment, Run
+from tests.deployment import Deployment, Run, give_images
 from tests.lab import Host, engine, lab
 from tests.lab.client import Hub, Session
 from tests.lab.demo import hub_of
@@ -21,6 +21,8 @@ from tests.lab.host import ssh_command
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--lab", help="use this lab, which stays, instead of a fresh one")
+    parser.addoption("--neighbour", help="the same for the second lab of some tests")
+    parser.addoption("--third", help="and for the third")
 
 
 @pytest.fixture(scope="session")
@@ -44,6 +46,17 @@ def first_run(deployment: Deployment) -> Run:
     run = deployment.run()
     print(f"\nfirst deploy: {run.seconds:.0f} s, {len(run.changed)} operations made changes")
     return run
+
+
+@pytest.fixture(scope="session")
+def neighbour(host: Host, first_run: Run, request: pytest.FixtureRequest) -> Iterator[Host]:
+    """A second lab host, with Docker and our images, and nothing else at first."""
+    if name := request.config.getoption("--neighbour"):
+        yield Host.read(name)
+        return
+    with lab() as made:
+        give_images(host, made)
+        yield made
 
 
 @pytest.fixture

@@ -1,11 +1,11 @@
-"""`make migrate`: from a running compose project to ours and back, and what it refuses."""
+"""`make migrate`: from a compose project to ours and back. Each test goes on from the last."""
 
 from __future__ import annotations
 
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -15,10 +15,19 @@ from tests.lab import Host, engine
 from tests.lab.client import Session
 from tests.lab.demo import hub_of
 from tests.lab.host import ROOT
-from tests.reference import Reference
+from tests.reference import FOLDER, Reference
 
-SERVICES = ["lms", "other"]
-RECORD = "/var/lib/integrable-jupyterhub/migration"
+SERVICES = ["service-admin", "other"]
+STATE = """
+docker ps -a --format '{{.Names}} {{.ID}} {{.State}} {{.Ports}}' | sort
+docker inspect -f '{{.Name}} {{.HostConfig.RestartPolicy.Name}}
+    {{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}' $(docker ps -aq | sort)
+docker network inspect jupyterhub_network -f '{{json .IPAM.Config}} {{json .Labels}}'
+iptables -S | grep -v -e br-; ip6tables -S | grep -v -e br-
+nft list tables 2>/dev/null | grep jhub
+ls /etc/systemd/system /etc/systemd/system/docker.service.d 2>/dev/null | grep integrable
+true
+"""
 
 
 @pytest.fixture(scope="module")
@@ -35,27 +44,33 @@ def there(project: Reference) -> Deployment:
     return Deployment(project.host)
 
 
-def migrate(there: Deployment, *options: str, check: bool = True, **variables: str) -> Run:
+@pytest.fixture(scope="module")
+def before(project: Reference) -> str:
+    """Containers, network, rules and units, as the project has them."""
+    return project.host.sh(STATE)
+
+
+def migrate(there: Deployment, *options: str, **variables: str) -> Run:
     return there.run(
-        *options,
-        script="ops/migrate.py",
-        variables=variables,
-        check=check,
-        service_admins=SERVICES,
+        *options, script="ops/migrate.py", variables=variables, service_admins=SERVICES
     )
 
 
-def state(host: Host) -> str:
-    """What undo has to bring back: containers, network, rules, ports."""
-    return host.sh("""
-docker ps -a --format '{{.Names}} {{.ID}} {{.State}} {{.Ports}}' | sort
-docker inspect -f '{{.Name}} {{.HostConfig.RestartPolicy.Name}} {{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}' \
-    jupyterhub_hub jupyterhub_db jupyterhub_proxy
-docker network inspect jupyterhub_network -f '{{json .IPAM}} {{json .Options}} {{json .Labels}}'
-iptables -S | grep -v -e br-; ip6tables -S | grep -v -e br-; nft list tables | grep jhub
-ls /etc/systemd/system/ /etc/systemd/system/docker.service.d 2>/dev/null | grep integrable
-true
-""")
+def cut_short(there: Deployment, deadline: int, when: Callable[[], bool]) -> None:
+    """A migration that is killed as soon as `when` holds, with what it runs on the host."""
+    with subprocess.Popen(
+        there.command(script="ops/migrate.py", service_admins=SERVICES),
+        cwd=ROOT,
+        env={**there.environment, "DEADLINE": str(deadline)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as run:
+        try:
+            assert engine.until(when, 120)
+        finally:
+            os.killpg(run.pid, signal.SIGKILL)
+    there.host.sh("pkill -f migration/take-over || true")
 
 
 def open_session(project: Reference, user: str) -> Session:
@@ -66,48 +81,110 @@ def open_session(project: Reference, user: str) -> Session:
 
 
 def test_nothing_to_undo_is_one_line(there: Deployment) -> None:
-    (line,) = migrate(there, UNDO="1", check=False).error_lines
-    assert line.startswith(f"UNDO: nothing to undo on {there.host.name}; ")
+    told = there.runbook("make migrate UNDO=1")
+    assert told.exit_code
+    assert f"UNDO: nothing to undo on {there.host.name}; " in told.output
 
 
-def test_a_service_that_would_lose_access_is_one_line(there: Deployment) -> None:
-    before = state(there.host)
-    run = there.run(script="ops/migrate.py", check=False)
-    (line,) = run.error_lines
-    assert line.startswith("service_admins: lms, other of integrable-jupyterhub would lose access;")
-    assert state(there.host) == before
+def test_a_service_that_would_lose_access_is_one_line(there: Deployment, before: str) -> None:
+    told = there.runbook("make migrate DEADLINE=900")
+    assert told.exit_code
+    assert "service_admins: other of integrable-jupyterhub would lose access; set " in told.output
+    assert there.host.sh(STATE) == before
 
 
-def test_it_says_what_it_will_do_and_touches_nothing(there: Deployment, project: Reference) -> None:
+def test_it_says_what_it_will_do_and_touches_nothing(
+    there: Deployment, project: Reference, before: str
+) -> None:
     session = open_session(project, "reader")
-    before = state(there.host)
-    run = migrate(there, "--dry")
-    assert "sessions that run end at once" in run.output
-    assert ": reader\n" in run.output
-    assert "-s 172.27.0.4/32 -j ACCEPT" in run.output
-    assert "service tokens that stay as they are: lms\n" in run.output
-    assert "service tokens that are made anew, too weak or long: other\n" in run.output
-    assert "no longer published: 5432, 8001, 8081" in run.output
-    assert project.tokens["lms"] not in run.output
-    assert state(there.host) == before
+    told = there.runbook("DIFFERENT=1 .venv/bin/pyinfra --dry inventory.py ops/migrate.py").output
+    for line in (
+        "sessions that run end at once (DEADLINE=seconds gives them time), and what they hold",
+        " is lost: reader\n",
+        "-s 172.27.0.0/16 -j REJECT --reject-with icmp-port-unreachable",
+        "service tokens that stay as they are: service-admin\n",
+        "services that lose access: other\n",
+        "no longer published: 5432, 8001, 8081\n",
+    ):
+        assert line in told
+    assert project.tokens["service-admin"] not in told
     assert session.status() == 200
     project.hub().delete_user("reader")
+    assert engine.until(lambda: there.host.sh(STATE) == before, 30)
 
 
 def test_running_sessions_have_their_time_and_no_new_ones_start(
     there: Deployment, project: Reference
 ) -> None:
-    """Ended by the integrator before the deadline: the migration goes on at once."""
+    """And a run that is cut short meanwhile is continued: the next tests are of that one."""
     session = open_session(project, "drained")
-    command = [*there.command(script="ops/migrate.py", service_admins=SERVICES)]
-    variables = {**there.environment, "DEADLINE": "600"}
-    with subprocess.Popen(
-        command, cwd=ROOT, env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as run:
-        closed = lambda: project.hub().call("POST", "/users/late").status_code == 503  # noqa: E731
-        assert engine.until(closed, 120)
-        assert session.run("6*7").value == "42"
-        assert there.host.sh("docker inspect -f '{{.State.Running}}' jupyterhub_hub") == "true"
-        there.host.sh("docker rm -f jupyter-drained")
-        assert run.wait(300) == 0
+
+    def closed() -> bool:
+        return project.hub().call("POST", "/users/late").status_code == 503
+
+    def well() -> bool:
+        return closed() and session.run("6*7").value == "42"
+
+    cut_short(there, 600, well)
+    assert there.host.sh("docker inspect -f '{{.State.Running}}' jupyterhub_hub") == "true"
+    assert session.run("6*7").value == "42"
+
+
+def test_the_integrators_token_works_as_before_and_a_weak_one_is_another(
+    there: Deployment, project: Reference
+) -> None:
+    run = migrate(there)
+    hub = hub_of(there.host)[1]
+    assert hub.token == project.tokens["service-admin"]
+    assert hub.call("GET", "/users").json() == []
+    new = run.output.partition("the new token of other: ")[2].split()[0]
+    for token, status in ((project.tokens["other"], 403), (new, 200)):
+        assert type(hub)(hub.api_url, token, hub.ca).call("GET", "/users").status_code == status
+    assert "172.27.0.0/16" not in there.host.sh("iptables -S DOCKER-USER")
+
+
+def test_a_second_time_there_is_nothing_to_do(there: Deployment) -> None:
+    assert migrate(there).changed == []
+
+
+def test_undo_brings_back_what_was_there(
+    there: Deployment, project: Reference, before: str
+) -> None:
+    assert there.runbook("make migrate UNDO=1").exit_code == 0
+    assert there.host.sh(STATE) == before
+    for service in SERVICES:
+        assert project.hub(service).call("GET", "/users").status_code == 200
+    assert open_session(project, "again").run("6*7").value == "42"
+    project.hub().delete_user("again")
+
+
+def test_compose_still_knows_its_own(there: Deployment, project: Reference, before: str) -> None:
+    there.host.sh(f"cd {FOLDER}; docker-compose up -d 2>&1")
+    assert engine.until(lambda: there.host.sh(STATE) == before, 30)
+
+
+def test_undo_after_a_run_that_was_cut_short(
+    there: Deployment, project: Reference, before: str
+) -> None:
+    renamed = "docker ps -aq --filter name=jupyterhub_hub-before-migration"
+    cut_short(there, 0, lambda: there.host.sh(renamed) != "")
+    assert not project.answers()
+    assert there.runbook("make migrate UNDO=1").exit_code == 0
+    assert there.host.sh(STATE) == before
+    assert project.answers()
+
+
+def test_what_is_kept_for_the_way_back_is_removed_by_hand(
+    there: Deployment, project: Reference
+) -> None:
+    told = there.runbook("make migrate DIFFERENT=1", timeout=600)
+    assert told.exit_code == 0, told.output
+    old = "docker ps -aq --filter name=-before-migration"
+    assert len(there.host.sh(old).split()) == 3
+    for line in (
+        "host# docker rm $(docker ps -aq --filter name=-before-migration)",
+        "host# rm -r /var/lib/integrable-jupyterhub/migration",
+    ):
+        assert there.runbook(line).exit_code == 0
+    assert there.host.sh(old) == ""
     assert hub_of(there.host)[1].call("GET", "/users").status_code == 200

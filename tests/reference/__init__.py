@@ -39,7 +39,7 @@ class Reference:
     host: Host
     tokens: dict[str, str]
 
-    def hub(self, service: str = "lms") -> Hub:
+    def hub(self, service: str = "service-admin") -> Hub:
         """As the integrator sees it: by the public port, verified by the project's certificate."""
         ca = self.host.folder / "reference.crt"
         put(ca, self.host.sh(f"cat {FOLDER}/ssl/jupyterhub_proxy.crt"))
@@ -54,7 +54,7 @@ class Reference:
 
 def start(host: Host) -> Reference:
     """Put the project there and start it, with its rules; one service's token is weak."""
-    tokens = {"lms": secrets.token_hex(32), "other": "changeme-please"}
+    tokens = {"service-admin": secrets.token_hex(32), "other": "changeme-please"}
     env = {
         "POSTGRES_DB": "jupyterhub",
         "POSTGRES_USER": "jupyterhub",
@@ -73,9 +73,8 @@ def start(host: Host) -> Reference:
     text = "".join(f"{key}={value}\n" for key, value in env.items())
     host.run("tee", f"{FOLDER}/.env", stdin=text.encode())
     for name, ours in IMAGES.items():
-        host.sh(
-            f"docker tag $(docker images -q integrable-jupyterhub-{ours} | head -1) reference-{name}"
-        )
+        image = f"$(docker images -q integrable-jupyterhub-{ours} | head -n 1)"
+        host.sh(f"docker tag {image} reference-{name}")
     host.sh(MAKE, timeout=120)
     host.sh(RULES)
     reference = Reference(host, tokens)
