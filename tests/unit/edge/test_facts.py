@@ -53,6 +53,8 @@ FACTS: dict[type[FactBase[Any]], dict[str, Any]] = {
     facts.ServedCertificate: {"directory": "/etc/x", "address": "172.27.0.4:8000"},
     facts.Container: {"service": SERVICE},
     facts.Status: {},
+    facts.Migration: {},
+    facts.ServiceTokens: {"services": ("lms", "grader.v2")},
 }
 
 
