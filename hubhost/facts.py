@@ -571,7 +571,7 @@ class Migration(FactBase[Look]):
 
 
 class ServiceTokens(FactBase[dict[str, str]]):
-    """The tokens of some services, to be told to a person: the one fact that reads a secret."""
+    """The tokens of some services, to be told to a person: the only fact that reads a secret."""
 
     default = dict
 

@@ -6,7 +6,7 @@ from hubhost.operations import engine, engine_configuration, fresh_engine
 from hubhost.settings import Settings
 from roles import deploy
 
-TOOLS = ("ca-certificates", "iptables", "mmdebstrap", "nftables", "openssl")
+TOOLS = ("ca-certificates", "iptables", "mmdebstrap", "nftables", "openssl", "zstd")
 
 
 @deploy("Docker")

@@ -110,8 +110,8 @@ def test_what_another_host_builds_is_not_built_here_but_taken_from_there() -> No
     assert commands(operations.built_image, given, image=IMAGES.built[0], **more) == []
     (command,) = received()
     source, send, receive = command.args
-    assert (source, receive) == ("first", "docker load --quiet")
-    assert send.endswith(f"docker save {shlex.join(ALL)}")
+    assert (source, receive) == ("first", "zstd -dc | docker load --quiet")
+    assert send.endswith(f"docker save {shlex.join(ALL)} | zstd -1 -T0")
 
 
 def test_where_the_other_host_is_lost_before_it_came_to_that_it_is_built_here() -> None:
@@ -149,6 +149,7 @@ def test_images_are_handed_on_where_a_copy_of_them_has_room(
         save) echo saved ;;
         esac""",
     )
+    programs.add("zstd", "cat")
     programs.says("df", f"Filesystem 1M-blocks Used Available\n/dev/x 1000 1 {free} 1% /")
     done = programs.run("\n".join(["set -eu", *operations.saved_images(["a", "b", "c"])]))
     assert (done.stdout, done.returncode) == (("saved\n", 0) if sent else ("", 1))
