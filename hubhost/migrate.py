@@ -254,8 +254,7 @@ def _rules_for(network: dict[str, Any], rules: Iterable[str]) -> Iterable[tuple[
     They count from 1, as iptables does, without a jump of ours.
     """
     subnets = [IPv4Network(c["Subnet"]) for c in _ipam(network) if ":" not in c["Subnet"]]
-    bridge = (network.get("Options") or {}).get("com.docker.network.bridge.name")
-    bridge = bridge or f"br-{network['Id'][:12]}"
+    bridge = _bridge(network)
     own = [rule for rule in rules if "JHUB-" not in rule]
     for place, rule in enumerate(own, 1):
         words = shlex.split(rule)
@@ -266,6 +265,12 @@ def _rules_for(network: dict[str, Any], rules: Iterable[str]) -> Iterable[tuple[
             if inside or (option in ("-i", "-o") and value == bridge):
                 yield place, rule.removeprefix("-A DOCKER-USER ")
                 break
+
+
+def _bridge(network: dict[str, Any]) -> str:
+    """The network's device on the host."""
+    given = (network.get("Options") or {}).get("com.docker.network.bridge.name")
+    return str(given or f"br-{network['Id'][:12]}")
 
 
 def _ipam(network: dict[str, Any]) -> list[dict[str, Any]]:
@@ -370,8 +375,11 @@ def without(report: HostReport, look: Look) -> HostReport:
     """What preflight will find once the project is gone."""
     leaving = [one for one in look.containers if one.service in SERVICES or one.is_session]
     names, ports = {one.name for one in leaving}, published(leaving)
+    networks = {name for one in leaving for name in one.networks}
+    bridges = {_bridge(look.networks[name]) for name in networks & look.networks.keys()}
     return replace(
         report,
+        routes=tuple(route for route in report.routes if route.device not in bridges),
         listeners=tuple(one for one in report.listeners if one.port not in ports),
         taken_names=tuple(name for name in report.taken_names if name not in names),
         foreign_containers=tuple(n for n in report.foreign_containers if n not in names),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from dataclasses import replace
+from ipaddress import IPv4Network
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ from hubhost.migrate import (
     told,
     without,
 )
-from hubhost.preflight import HostReport, Listener
+from hubhost.preflight import HostReport, Listener, Route
 from tests.unit.core.sample import settings
 from tests.unit.core.test_tls import make
 
@@ -39,6 +40,7 @@ NETWORK = {
     "Options": {},
     "Labels": {"com.docker.compose.project": "ijh"},
 }
+SUBNET = IPv4Network("172.27.0.0/16")
 ADDRESSES = {"jupyterhub_db": ".3", "jupyterhub_proxy": ".4", "jupyterhub_hub": ".2"}
 PORTS = {"jupyterhub_db": 5432, "jupyterhub_proxy": 8000, "jupyterhub_hub": 8081}
 
@@ -150,11 +152,13 @@ def test_preflight_does_not_see_what_leaves() -> None:
         listeners=(Listener("0.0.0.0", 8000, "docker-proxy"), Listener("0.0.0.0", 80, "nginx")),
         taken_names=(*SERVICES, "jupyterhub_filter"),
         foreign_containers=(*SERVICES, "jupyter-u1", "wiki"),
+        routes=(Route(SUBNET, "br-0123456789ab"), Route(SUBNET, "eth1")),
     )
     left = without(report, look(*WHOLE, session("u1")))
     assert [one.port for one in left.listeners] == [80]
     assert left.taken_names == ("jupyterhub_filter",)
     assert left.foreign_containers == ("wiki",)
+    assert [route.device for route in left.routes] == ["eth1"]
 
 
 # --- What is kept -----------------------------------------------------------------------------
