@@ -7,22 +7,22 @@ export LIMIT := $(if $(filter command line,$(origin HOST)),$(HOST))
 PYINFRA := .venv/bin/pyinfra $(if $(LIMIT),--limit '$(LIMIT)')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down deploy shell status rotate migrate forget test test-unit test-mutations isolation-report test-matrix lint \
-	lock refresh-images image-report settings-reference env-import venv controller browsers
+.PHONY: $(shell awk -F : '/^[a-z-]+:/ { print $$1 }' $(MAKEFILE_LIST))
 .SILENT:
 
 help: ## List the verbs
 	awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # --- A hub to try ---------------------------------------------------------------------------
-demo: export LAB = demo
-demo: controller ## From nothing to a running hub on a throw-away host, and a cell executed in it
-	$(PYTHON) -m tests.lab up demo
+demo demo-down: export LAB = demo
+demo: controller ## From nothing to a running hub on a throw-away host, and a cell executed in it (LAB=vm: on a virtual machine)
+	$(PYTHON) -m tests.lab up $(LAB)
+	$(if $(IMAGES_OF),$(PYTHON) -m tests.deployment $(IMAGES_OF) $(LAB))
 	$(PYINFRA) -y inventory.py deploy.py
 	$(PYTHON) -m tests.lab.demo
 
 demo-down: ## Remove the demo's host and page, its volumes, and a Docker engine started for it
-	python3 -m tests.lab down demo
+	python3 -m tests.lab down $(LAB)
 
 deploy: controller ## Deploy to the hosts of inventory.py, else to the demo's (LAB=NAME: to that lab)
 	$(PYINFRA) -y inventory.py deploy.py
@@ -38,6 +38,9 @@ rotate: controller ## Make a secret anew and deploy; says first what that costs:
 
 migrate: controller ## Move over from a compose project of the reference configuration (UNDO=1: back)
 	DEADLINE="$(DEADLINE)" DIFFERENT="$(DIFFERENT)" UNDO="$(UNDO)" $(PYINFRA) inventory.py ops/migrate.py
+
+rollback: controller ## Go back to the release before, or a named one, from the host's record: make rollback [RELEASE=id]
+	RELEASE="$(RELEASE)" $(PYINFRA) inventory.py ops/rollback.py
 
 forget: controller ## Erase a user: session, archives, rows, lines of logs: make forget USER=name
 	$(if $(filter command line,$(origin USER)),,$(error which user? make forget USER=name))
@@ -59,6 +62,9 @@ isolation-report: venv ## Who reaches what, tried on a fresh lab (LAB=NAME: on t
 
 test-matrix: venv ## The same on other Debians, Dockers and iptables; half an hour; writes docs/isolation-matrix.md
 	$(PYTHON) -m pytest -m matrix tests/matrix
+
+test-vm: venv ## Virtual machines with Debian's own kernels, deployed and rebooted; an hour (DEBIAN=13: on that one, IMAGES_OF=NAME: with that lab's)
+	$(PYTHON) -m tests.vm_acceptance $(if $(IMAGES_OF),--images-of $(IMAGES_OF)) $(DEBIAN)
 
 test-mutations: venv ## Break lines on purpose: does a test notice? (a sample of the committed list)
 	$(PYTHON) -m tests.mutations

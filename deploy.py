@@ -5,11 +5,13 @@ from roles.docker import docker
 from roles.docker_filter import docker_filter
 from roles.firewall import firewall
 from roles.forget import forget
+from roles.handover import handover
 from roles.hub import hub
 from roles.images import images
 from roles.network import network
 from roles.preflight import load_settings, preflight
 from roles.proxy import proxy
+from roles.release import release
 from roles.secrets import secrets
 from roles.sessions import sessions
 from roles.tls import tls
@@ -24,8 +26,10 @@ firewall(settings)
 images(settings)
 secrets(settings)
 tls(settings)
+handover(settings)
 database(settings)
 proxy(settings)
 docker_filter(settings)
 forget(settings)
 hub(settings)
+release(settings)

@@ -37,7 +37,9 @@ def lab(name: str) -> tuple[str, dict[str, Any]]:
         "extra_ca_certificates": host["extra_ca_certificates"],
         "notebook_profile": "slim",
     }
-    if name == "demo":
+    if host.get("patience", 1) > 1:  # an emulated machine
+        settings["session_start_timeout_seconds"] = 60 * host["patience"]
+    if name in ("demo", "vm"):
         settings["access_control_origins"] = ["http://localhost:8800"]  # examples/embed
     return host["name"], connection | settings
 

@@ -78,6 +78,7 @@ debug = False  # debug logging of hub, proxy and sessions
 
 # --- Images --------------------------------------------------------------------------------
 images_epoch = 1  # raised by `make refresh-images`: rebuild everything with Debian's fixes
+releases_kept = 5  # good releases that `make rollback` can go back to, with their images
 base_image = None  # a registry's Debian 13 image to build on; None: made from Debian's archive
 debian_mirror = "http://deb.debian.org/debian"  # mirrors for builds: Debian's archive
 debian_security_mirror = "http://deb.debian.org/debian-security"  # Debian's security updates

@@ -21,10 +21,14 @@ from hubhost.paths import (
     FORGET,
     GUARD_DIGEST,
     MIGRATION,
+    NOT_RECORDED,
+    RECORDED,
+    RELEASES,
     SECRETS,
     TLS,
 )
 from hubhost.preflight import HostReport
+from hubhost.release import History
 from hubhost.service import (
     DATABASE_NAME,
     DIGEST_LABEL,
@@ -415,20 +419,22 @@ class OurImages(FactBase[list[PresentImage]]):
     def command(self) -> str:
         return f"""
 docker ps -a --format 'used {{{{.Image}}}}'
-docker image ls --filter label={NAME_LABEL} \\
-  --format 'image {{{{.Repository}}}}:{{{{.Tag}}}} {{{{.CreatedAt}}}}'
+docker image ls --filter label={NAME_LABEL} --format 'image {{{{.Repository}}}}:{{{{.Tag}}}}'
 """
 
     @override
     def process(self, output: list[str]) -> list[PresentImage]:
-        used = {line.split(" ", 1)[1] for line in output if line.startswith("used ")}
-        images = []
-        for line in output:
-            kind, reference, created = line.split(" ", 2) if line.count(" ") > 1 else ("", "", "")
-            name, _, tag = reference.removeprefix(PREFIX).rpartition(":")
-            if kind == "image" and reference.startswith(PREFIX) and tag != "latest":
-                images.append(PresentImage(name, reference, created, reference in used))
-        return images
+
+        def of_ours(reference: str) -> bool:
+            return reference.startswith(PREFIX) and not reference.endswith(":latest")
+
+        lines = [line.split(" ", 1) for line in output]
+        used = {reference for kind, reference in lines if kind == "used"}
+        return [
+            PresentImage(reference, reference in used)
+            for kind, reference in lines
+            if kind == "image" and of_ours(reference)
+        ]
 
 
 class Secrets(FactBase[dict[str, str]]):
@@ -586,6 +592,48 @@ class ServiceTokens(FactBase[dict[str, str]]):
         return dict(line.split(":", 1) for line in output)
 
 
+RECORDS = f"""
+for path in {RELEASES}/*/about; do
+  record=${{path%/about}}; id=${{record##*/}}
+  [ -f "$record/since" ] && [ ! -L "$record" ] || continue
+  sed "s/^/$id /" "$path"
+  echo "$id made $(cat "$record/made")"; echo "$id since $(cat "$record/since")"
+done
+[ ! -L {RELEASES}/current ] || echo "now current $(readlink {RELEASES}/current)"
+"""
+"""Shell: what is recorded of releases, as History.parse reads it."""
+
+
+class Releases(FactBase[History]):
+    """What is recorded of good releases, and what there is now of what makes one.
+
+    `others_image`: one of sessions that is not ours; images of no name of ours are not listed.
+    """
+
+    default = History
+
+    @override
+    def command(self, others_image: str | None = None) -> str:
+        others = tuple(f"! -path '{path}'" for path in NOT_RECORDED)
+        names = "now image {{.Repository}}:{{.Tag}} {{.ID}}"
+        other = f"now image {others_image} {{{{.Id}}}}"
+        return f"""
+{RECORDS}find {" ".join(map(str, RECORDED))} -type f {" ".join(others)} 2>/dev/null \
+  | xargs -r sha256sum | awk '{{ print "now files", $2, $1 }}'
+docker ps -a --filter label={ROLE_LABEL}=service --format '{{{{.Names}}}}' 2>/dev/null \
+  | sed -n 's/-previous$//; t found; d; :found; s/^/now previous /; p'
+docker image ls --no-trunc --format {quote(names)} 2>/dev/null \
+  | awk '{{ print; print "now present", $4 }}'
+[ -z {quote(others_image or "")} ] \
+  || docker image inspect -f {quote(other)} {quote(others_image or "")} 2>/dev/null
+true
+"""
+
+    @override
+    def process(self, output: list[str]) -> History:
+        return History.parse(output)
+
+
 class Status(FactBase[list[str]]):
     """What HostStatus.parse reads: services, sessions, memory, disk, certificate, firewall."""
 
@@ -628,6 +676,7 @@ made=$(docker container inspect -f '{{{{.Image}}}}' {HUB_NAME} 2>/dev/null \\
   | xargs -r docker image inspect -f '{{{{.Created}}}}' 2>/dev/null)
 echo "images_made $([ -z "$made" ] || date -d "$made" +%s)"
 echo "firewall $(systemctl is-active {FIREWALL_UNIT} 2>/dev/null)"
+{{ {RECORDS} }} | sed 's/^/release /'
 [ -e /var/run/reboot-required ] && echo reboot_required yes
 true
 """

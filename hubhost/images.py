@@ -266,23 +266,13 @@ def first_of(candidates: Iterable[str], failed: Collection[str]) -> str | None:
 
 @dataclass(frozen=True)
 class PresentImage:
-    """An image of ours on the host. `created` sorts by time; `used` by any container."""
+    """An image of ours on the host; `used` by any container."""
 
-    name: str
     reference: str
-    created: str
     used: bool
 
 
-def to_prune(present: Iterable[PresentImage], current: Iterable[str]) -> list[str]:
-    """What to delete: all but the current image of each name, the one before, and any in use."""
-    wanted = set(current)
-    pruned = []
-    by_name: dict[str, list[PresentImage]] = {}
-    for image in present:
-        if image.reference not in wanted:
-            by_name.setdefault(image.name, []).append(image)
-    for images in by_name.values():
-        older = sorted(images, key=lambda image: image.created, reverse=True)[1:]
-        pruned += [image.reference for image in older if not image.used]
-    return sorted(pruned)
+def to_prune(present: Iterable[PresentImage], kept: Iterable[str]) -> list[str]:
+    """What to delete: images that are not `kept`, and that no container uses."""
+    wanted = set(kept)
+    return sorted(i.reference for i in present if i.reference not in wanted and not i.used)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shlex
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
@@ -57,6 +58,11 @@ class Network:
         for key, value in self.bridge_options.items():
             options += ["--opt", f"{key}={value}"]
         return [*options, "--label", f"{ROLE_LABEL}=network", self.name]
+
+    @property
+    def digest(self) -> str:
+        """The same for the same network."""
+        return hashlib.sha256(shlex.join(self.create_options()).encode()).hexdigest()[:8]
 
     def differences(self, state: dict[str, Any]) -> list[str]:
         """What of `docker network inspect` is not as it should be, in words."""

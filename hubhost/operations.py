@@ -20,28 +20,32 @@ from hubhost.images import (
     AnyImage,
     BaseImage,
     Image,
+    ImageSet,
     PresentImage,
     build_files,
     ca_certificates,
     first_of,
+    notebook_reference,
     to_prune,
 )
 from hubhost.isolation import JUMPS, JUMPS6, Policy, chains, chains6, listing
 from hubhost.network import Network, rebuild
 from hubhost.paths import (
     DAEMON_JSON,
-    DOCKER_SOCKET,
     FIREWALL_UNIT,
     FORGET,
     MIGRATION,
+    RELEASE_PROGRAM,
+    RELEASES,
     SECRETS,
     STATE,
 )
+from hubhost.release import Content, History, Release, project_version, settings_digest
 from hubhost.rotation import Rotation
 from hubhost.rotation import discard as rotation_script
 from hubhost.secrets import Secret, secrets_script
 from hubhost.service import HUB_NAME, PROXY_NAME, Action, Service, plan
-from hubhost.services import HUB_PURGE
+from hubhost.services import HUB_PURGE, in_order
 from hubhost.settings import Settings
 
 Commands = Generator[StringCommand]
@@ -365,14 +369,54 @@ def pulled_image(reference: str) -> Commands:
 
 
 @operation()
-def prune_images(images: tuple[AnyImage, ...]) -> Commands:
-    """Delete images of ours older than the previous one, and what builds cached a week ago."""
-    current = [image.reference for image in images]
+def prune_images(settings: Settings) -> Commands:
+    """Delete images of ours that no release recorded needs, and what builds cached a week ago."""
+    history: History = host.get_fact(facts.Releases, others_image=settings.notebook_image)
+    kept = {image.reference for image in ImageSet.of(settings).all}
+    for release in history.releases:
+        kept |= release.content.images.keys()
     present: list[PresentImage] = host.get_fact(facts.OurImages)
-    pruned = to_prune(present, current)
-    if pruned:
+    if pruned := to_prune(present, kept):
         yield StringCommand("docker image rm", shlex.join(pruned))
         yield StringCommand("docker builder prune --force --filter until=168h")
+
+
+@operation()
+def keep_release(settings: Settings) -> Commands:
+    """Record what runs as a release, unless it is recorded; remove containers of before."""
+    history: History = host.get_fact(facts.Releases, others_image=settings.notebook_image)
+    services = in_order(settings)
+    images = {
+        *(image.reference for image in ImageSet.of(settings).all),
+        notebook_reference(settings),
+    }
+    content = Content(
+        {reference: history.images.get(reference, "") for reference in sorted(images)},
+        history.files,
+        {s.name: " ".join([s.specification, *s.mounted_files]) for s in services},
+        Network.of(settings).digest,
+    )
+    surplus = history.surplus(settings.releases_kept, content.id)
+    if content.id != history.current or history.previous:
+        release = Release(
+            content.id, content, version=project_version(), settings=settings_digest(settings)
+        )
+        new = RELEASES / ".new"
+        yield script(f"rm -rf {new}; install -d -m 700 {RELEASES}")
+        yield write(HostFile(new / "about", release.about()))
+        for service in services:
+            yield write(HostFile(new / "services" / service.name, service.definition()))
+        yield script(f"{RELEASE_PROGRAM} keep {content.id}", stdin="\n".join([*history.files, ""]))
+    if surplus:
+        yield StringCommand("rm -rf", *(str(RELEASES / release.id) for release in surplus))
+
+
+@operation()
+def rollback(release: Release) -> Commands:
+    """Have what ran as a release run again."""
+    history: History = host.get_fact(facts.Releases)
+    if release.id != history.current or history.previous:
+        yield script(f"{RELEASE_PROGRAM} back {release.id}")
 
 
 @operation()
@@ -438,43 +482,11 @@ def container(service: Service) -> Commands:
     if action is Action.NOTHING:
         host.noop(f"{service.name} {action.value}")
         return
-    name = shlex.quote(service.name)
-    if action is Action.REPLACE:
-        yield StringCommand(f"docker container stop --time {service.stop_timeout} {name}")
-        yield StringCommand(f"docker container rm --force {name}")
-    if action in (Action.CREATE, Action.REPLACE):
-        options = shlex.join(
-            service.create_options(service.digest(state.image_id, state.files_digest))
-        )
-        if service.docker_socket:
-            options += f" --volume {DOCKER_SOCKET}:{service.docker_socket}"
-            options += f' --group-add "$(stat -Lc %g {DOCKER_SOCKET})"'
-        yield StringCommand(
-            "docker container create", options, shlex.join([service.image, *service.command])
-        )
-    verb = "restart" if action is Action.RESTART else "start"
-    # Under load runc now and then loses the process it has just made ("read init-p: connection
-    # reset by peer"), and succeeds when asked again.
-    start = f"docker container {verb} {name} >/dev/null"
-    yield StringCommand(f"{start} || {start} || {start}")
-    # Not Docker's own health: its first probe comes late, and engines before 25 have no way to
-    # ask more often at the start only.
-    restarts = f"docker inspect -f '{{{{.RestartCount}}}}' {name}"
-    yield script(
-        *_wait(
-            f"docker exec {name} {shlex.join(service.health)} >/dev/null 2>&1",
-            service.name,
-            service.start_timeout,
-            "did not become healthy, its last lines are above;"
-            f" `docker logs {service.name}` on the host has all",
-            hopeless=f'[ "$({restarts})" -ge 3 ]',
-        )
-    )
+    # The program looks once more, under a lock, at what is to be done.
+    yield script(f"{RELEASE_PROGRAM} run", stdin=service.definition())
 
 
-def _wait(
-    condition: str, container: str, seconds: int, told: str, *, hopeless: str = "false"
-) -> tuple[str, ...]:
+def _wait(condition: str, container: str, seconds: int, told: str) -> tuple[str, ...]:
     """Shell: wait until `condition` holds; else the container's last lines, what is `told`, exit.
 
     All but `container` and `told` are commands.
@@ -482,7 +494,7 @@ def _wait(
     return (
         f"end=$(( $(date +%s) + {seconds} ))",
         f"until {condition}; do",
-        f'  if [ "$(date +%s)" -ge $end ] || {hopeless}; then',
+        '  if [ "$(date +%s)" -ge $end ]; then',
         f"    docker logs --tail 20 {container} >&2 2>&1 || true",
         f"    echo '{container}: {told}' >&2; exit 1",
         "  fi; sleep 0.2",

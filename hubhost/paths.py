@@ -11,10 +11,16 @@ FIREWALL_UNIT = "integrable-jupyterhub-firewall.service"
 CERTIFICATE_CHECK = ETC / "certificate-check.sh"
 CERTIFICATE_UNIT = "integrable-jupyterhub-certificate"
 UNITS = PurePosixPath("/etc/systemd/system")
+DOCKER_DROP_IN = UNITS / "docker.service.d" / "integrable-jupyterhub.conf"
+MODULE = PurePosixPath("/etc/modules-load.d/integrable-jupyterhub.conf")
+SYSCTL = PurePosixPath("/etc/sysctl.d/90-integrable-jupyterhub.conf")
 LOCK = PurePosixPath("/run/integrable-jupyterhub.lock")
 """Who changes something on the host holds it (hubhost/lock.py)."""
 GUARD_DIGEST = PurePosixPath("/run/integrable-jupyterhub-guard")
 STATE = PurePosixPath("/var/lib/integrable-jupyterhub")
+RELEASES = STATE / "releases"
+"""What ran as each release that was good; `current` is a link to the one that runs."""
+RELEASE_PROGRAM = ETC / "release.sh"
 HUB_STATE = STATE / "hub"
 """What the hub keeps on disk, beside its database; root alone enters."""
 ARCHIVE, FORGET_REQUESTS = HUB_STATE / "archive", HUB_STATE / "forget"
@@ -24,3 +30,7 @@ FORGET = ETC / "forget"
 FORGET_UNIT = "integrable-jupyterhub-forget"
 DOCKER_SOCKET = PurePosixPath("/var/run/docker.sock")
 DAEMON_JSON = PurePosixPath("/etc/docker/daemon.json")
+
+RECORDED = (ETC, f"{UNITS}/integrable-jupyterhub*", DOCKER_DROP_IN, MODULE, SYSCTL)
+NOT_RECORDED = (f"{SECRETS}/*", f"{TLS}/*", str(RELEASE_PROGRAM), "*.new")
+"""Patterns for `find`: what deployments write that makes a release, and what of it does not."""

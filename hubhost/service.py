@@ -10,6 +10,8 @@ from enum import Enum
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import PurePosixPath
 
+from hubhost.paths import DOCKER_SOCKET
+
 ROLE_LABEL = "integrable-jupyterhub.role"
 """On everything of ours in Docker; its value says what it is (``service``, ``session`` …)."""
 
@@ -97,14 +99,36 @@ class Service:
         """Paths on the host whose content is part of the digest."""
         return tuple(mount.source for mount in self.mounts if mount.is_file_of_ours)
 
+    @property
+    def specification(self) -> str:
+        """Digest of what the container is created with."""
+        spec = [self.create_options(), self.docker_socket is None, self.command, self.image]
+        return hashlib.sha256(json.dumps(spec).encode()).hexdigest()
+
     def digest(self, image_id: str, files_digest: str) -> str:
-        """Digest of what the container is created with, the image's id and the mounted files."""
-        spec = [self.create_options(""), self.docker_socket is None, self.command]
-        text = json.dumps([*spec, self.image, image_id, files_digest])
+        """Digest of the specification, the image's id and the mounted files; files/release too."""
+        text = f"{self.specification} {image_id} {files_digest}"
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    def create_options(self, digest: str) -> list[str]:
-        """Arguments for `docker container create`, unquoted, except for the Docker socket."""
+    def definition(self) -> str:
+        """Shell: what files/release/release.sh makes the container from, now or in a rollback."""
+        options = shlex.join(self.create_options())
+        if self.docker_socket:
+            options += f" --volume {DOCKER_SOCKET}:{self.docker_socket}"
+            options += f' --group-add "$(stat -Lc %g {DOCKER_SOCKET})"'
+        created = shlex.join([self.image, *self.command])
+        return f"""\
+name={self.name}
+image={shlex.quote(self.image)}
+specification={self.specification}
+mounted={shlex.quote(" ".join(self.mounted_files))}
+create() {{
+    docker container create {options} --label "{DIGEST_LABEL}=$1" {created}
+}}
+"""
+
+    def create_options(self) -> list[str]:
+        """Arguments for `docker container create`, without the digest and the Docker socket."""
         options = ["--name", self.name, "--hostname", self.name]
         options += ["--network", self.place.network if self.place else "none"]
         if self.place:
@@ -117,7 +141,7 @@ class Service:
         options += ["--security-opt", "no-new-privileges", "--pids-limit", "512"]
         options += ["--memory", f"{self.memory_mb}m", "--memory-swap", f"{self.memory_mb}m"]
         options += ["--stop-timeout", str(self.stop_timeout)]
-        options += ["--label", f"{ROLE_LABEL}=service", "--label", f"{DIGEST_LABEL}={digest}"]
+        options += ["--label", f"{ROLE_LABEL}=service"]
         if not self.resolves_names:
             options += ["--dns", "127.0.0.1"]
         for path, mount_options in self.tmpfs:

@@ -189,6 +189,11 @@ def hub(settings: Settings) -> Service:
     )
 
 
+def in_order(settings: Settings) -> tuple[Service, ...]:
+    """All services, in the order in which they start: the hub needs the others."""
+    return database(settings), proxy(settings), docker_filter(settings), hub(settings)
+
+
 HUB_PURGE = "python -m integrable_jupyterhub purge"
 """In the hub's container: forgets the user whose name it reads; with DRY, tells what there is."""
 

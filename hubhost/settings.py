@@ -216,6 +216,7 @@ class Settings(BaseModel):
     debug: bool
 
     images_epoch: Annotated[int, Field(ge=1)]
+    releases_kept: Annotated[int, Field(ge=1, le=50)]
     base_image: ImageReference | None
     debian_mirror: Url
     debian_security_mirror: Url

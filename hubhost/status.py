@@ -18,6 +18,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
+from hubhost.release import History
 from hubhost.settings import Settings
 from hubhost.tls import WARN_BEFORE
 
@@ -84,12 +85,15 @@ class HostStatus:
     images_made: int
     firewall: str
     reboot_required: bool
+    release: str
+    releases: tuple[dict[str, Any], ...]
 
     @classmethod
     def parse(cls, lines: Iterable[str]) -> HostStatus:
         """Of lines `key value…`, as the fact prints them; what a bare host lacks is 0."""
         values: dict[str, str] = {}
         services: dict[str, dict[str, Any]] = {}
+        recorded: list[str] = []
         for line in lines:
             key, _, rest = line.partition(" ")
             if key == "service":
@@ -104,8 +108,11 @@ class HostStatus:
             elif key == "version":
                 name, _, version = rest.partition(" ")
                 services.setdefault(name, {})["version"] = version
+            elif key == "release":
+                recorded.append(rest)
             else:
                 values[key] = rest
+        history = History.parse(recorded)
 
         def number(key: str) -> int:
             return int(values.get(key) or 0)
@@ -122,6 +129,12 @@ class HostStatus:
             images_made=number("images_made"),
             firewall=values.get("firewall", ""),
             reboot_required="reboot_required" in values,
+            release=history.current,
+            releases=tuple(
+                {"id": r.id, "made": r.made, "since": r.since, "version": r.version}
+                | {"settings": r.settings, "images": dict(r.content.images)}
+                for r in history.releases
+            ),
         )
 
 
@@ -243,6 +256,7 @@ def screen(
             f"epoch {limits.images_epoch}, {since(status.clock - status.images_made)} old",
         ),
         ("firewall", status.firewall or "missing"),
+        ("release", _release(status)),
         ("drift", "unknown" if drift is None else ", ".join(drift) or "none"),
     ]
     verdict = [f"  {f.severity.name:<8} {f}" for f in sorted(found, key=lambda f: -f.severity)]
@@ -253,6 +267,17 @@ def screen(
             "",
             *(verdict or ["  all is well"]),
         ]
+    )
+
+
+def _release(status: HostStatus) -> str:
+    running = next((r for r in status.releases if r["id"] == status.release), None)
+    if running is None:
+        return "none recorded"
+    others = len(status.releases) - 1
+    return (
+        f"{running['id']} of {running['version']}, for {since(status.clock - running['since'])};"
+        f" {others} more to go back to"
     )
 
 

@@ -1,18 +1,21 @@
 """The isolation of sessions: rules that stand before Docker starts."""
 
-from pathlib import PurePosixPath
-
 from hubhost import operations
 from hubhost.facts import GUARD_STATE
 from hubhost.hostfile import HostFile
 from hubhost.isolation import JUMPS, JUMPS6, Policy, bridge_guard, chains, chains6, guard, restore
-from hubhost.paths import FIREWALL, FIREWALL_UNIT, GUARD_DIGEST, UNITS
+from hubhost.paths import (
+    DOCKER_DROP_IN,
+    FIREWALL,
+    FIREWALL_UNIT,
+    GUARD_DIGEST,
+    MODULE,
+    SYSCTL,
+    UNITS,
+)
 from hubhost.settings import Settings
 from hubhost.templates import render
 from roles import deploy
-
-MODULE = PurePosixPath("/etc/modules-load.d/integrable-jupyterhub.conf")
-SYSCTL = PurePosixPath("/etc/sysctl.d/90-integrable-jupyterhub.conf")
 
 
 @deploy("Firewall")
@@ -38,10 +41,7 @@ def firewall(settings: Settings) -> None:
             HostFile(MODULE, "br_netfilter\n"),
             HostFile(SYSCTL, "net.bridge.bridge-nf-call-iptables = 1\n"),
             HostFile(UNITS / FIREWALL_UNIT, render(f"firewall/{FIREWALL_UNIT}", firewall=FIREWALL)),
-            HostFile(
-                UNITS / "docker.service.d" / "integrable-jupyterhub.conf",
-                render("firewall/docker.conf", firewall=FIREWALL),
-            ),
+            HostFile(DOCKER_DROP_IN, render("firewall/docker.conf", firewall=FIREWALL)),
         ),
     )
     operations.firewall(name="Apply the rules", policy=policy)

@@ -8,7 +8,6 @@ from hubhost.images import ImageSet, Shelf, origins
 from hubhost.operations import (
     base_image,
     built_image,
-    prune_images,
     pulled_image,
     received_images,
     start_builds,
@@ -35,7 +34,6 @@ def images(settings: Settings) -> None:
     )
     if settings.notebook_image:
         pulled_image(name="Fetch the notebook image", reference=settings.notebook_image)
-    prune_images(name="Delete images before the previous ones", images=images.all)
 
 
 def _shelves(images: ImageSet) -> list[Shelf]:

@@ -23,6 +23,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--lab", help="use this lab, which stays, instead of a fresh one")
     parser.addoption("--neighbour", help="the same for the second lab of some tests")
     parser.addoption("--third", help="and for the third")
+    parser.addoption("--driver", help="what a fresh lab is: container, or vm: a virtual machine")
+    parser.addoption("--images-of", help="take the images of this lab instead of building them")
 
 
 @pytest.fixture(scope="session")
@@ -31,7 +33,7 @@ def host(request: pytest.FixtureRequest) -> Iterator[Host]:
     if name := request.config.getoption("--lab"):
         yield Host.read(name)
         return
-    with lab() as made:
+    with lab(driver=request.config.getoption("--driver")) as made:
         yield made
 
 
@@ -41,8 +43,10 @@ def deployment(host: Host) -> Deployment:
 
 
 @pytest.fixture(scope="session")
-def first_run(deployment: Deployment) -> Run:
+def first_run(deployment: Deployment, request: pytest.FixtureRequest) -> Run:
     """The deployment that made the hub."""
+    if source := request.config.getoption("--images-of"):
+        give_images(Host.read(source), deployment.host)
     run = deployment.run()
     print(f"\nfirst deploy: {run.seconds:.0f} s, {len(run.changed)} operations made changes")
     return run
@@ -117,7 +121,7 @@ def containers(
     )  # fmt: skip
     with subprocess.Popen(forward, stdin=subprocess.DEVNULL) as tunnel:
         try:
-            assert engine.until(socket.exists, 20), "no tunnel to the lab's Docker"
+            assert engine.until(socket.exists, 20 * host.patience), "no tunnel to the lab's Docker"
             client = docker.DockerClient(base_url=f"unix://{socket}")
             yield client
             client.close()

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -99,7 +100,7 @@ class Deployment:
             env={**self.environment, **(variables or {})},
             capture_output=True,
             text=True,
-            timeout=timeout,
+            timeout=timeout * self.host.patience,
             check=False,
         )
         seconds = time.monotonic() - started
@@ -154,7 +155,11 @@ def give_images(source: Host, target: Host) -> None:
     target.sh(
         "export DEBIAN_FRONTEND=noninteractive; apt-get -qq update;"
         f" apt-get -qq install --no-install-recommends -y {packages} >/dev/null",
-        timeout=300,
+        timeout=300 * target.patience,
     )
     images = f"docker images --format '{{{{.Repository}}}}:{{{{.Tag}}}}' | grep ^{PREFIX}"
     copy_images(source, target, *source.sh(images).split())
+
+
+if __name__ == "__main__":  # python -m tests.deployment SOURCE TARGET
+    give_images(*map(Host.read, sys.argv[1:]))

@@ -194,7 +194,8 @@ def test_the_deployment_runs_every_role_once() -> None:
     ]
     assert called == [
         *("preflight", "sessions", "docker", "network", "firewall", "images"),
-        *("secrets", "tls", "database", "proxy", "docker_filter", "forget", "hub"),
+        *("secrets", "tls", "handover", "database", "proxy", "docker_filter", "forget", "hub"),
+        "release",
     ]
     assert set(called) == {role.stem for role in ROLES}
 

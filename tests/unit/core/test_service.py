@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import fields, replace
 from ipaddress import IPv4Address
 from pathlib import PurePosixPath
@@ -9,7 +10,18 @@ from typing import Any
 
 import pytest
 
-from hubhost.service import Action, ContainerState, Mount, Place, PublishedPort, Service, plan
+from hubhost import services
+from hubhost.service import (
+    DIGEST_LABEL,
+    Action,
+    ContainerState,
+    Mount,
+    Place,
+    PublishedPort,
+    Service,
+    plan,
+)
+from tests.unit.core.sample import settings
 
 SERVICE = Service(
     name="jupyterhub_x",
@@ -52,7 +64,7 @@ CHANGES: dict[str, Any] = {
 
 
 def options(service: Service) -> list[str]:
-    return service.create_options("0123456789abcdef")
+    return service.create_options()
 
 
 def values(option: str, service: Service = SERVICE) -> list[str]:
@@ -123,7 +135,6 @@ def test_only_files_that_the_installer_writes_belong_to_the_digest() -> None:
         ["--publish", "127.0.0.1:8443:8000"],
         ["--env", "KEY=value"],
         ["--label", "integrable-jupyterhub.role=service"],
-        ["--label", "integrable-jupyterhub.digest=0123456789abcdef"],
     ],
     ids=" ".join,
 )
@@ -148,3 +159,39 @@ def test_secrets_are_mounted_read_only_and_data_is_not() -> None:
 
 def test_a_container_gets_no_capability_and_no_privilege() -> None:
     assert not {"--privileged", "--cap-add", "--device"} & set(options(SERVICE))
+
+
+# --- The definition that the host makes a container from ----------------------------------------
+def defined(service: Service, then: str) -> str:
+    docker = 'docker() { for word; do printf "%s\\n" "$word"; done; }; stat() { echo 999; }\n'
+    done = subprocess.run(
+        ["sh", "-euc", docker + service.definition() + then],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout
+
+
+def test_a_definition_creates_the_container_with_its_digest() -> None:
+    words = defined(SERVICE, "create 0123").splitlines()
+    assert words[:4] == ["container", "create", "--name", SERVICE.name]
+    assert words[2:].index("--label") > 0
+    assert words[-4:] == ["--label", f"{DIGEST_LABEL}=0123", SERVICE.image, "--verbose"]
+    assert words[2:-4] == SERVICE.create_options()
+
+
+def test_the_host_computes_the_same_digest() -> None:
+    files = "$(printf files)"
+    line = f"printf '%s %s %s' $specification sha256:image {files} | sha256sum | cut -c 1-16"
+    assert defined(SERVICE, line).strip() == DIGEST
+
+
+def test_only_the_docker_filter_gets_the_socket_and_its_group() -> None:
+    words = defined(services.docker_filter(settings()), "create 1").splitlines()
+    assert "/var/run/docker.sock:/var/run/docker.sock" in words
+    assert words[words.index("--group-add") + 1] == "999"
+    for other in (services.proxy, services.hub, services.database):
+        text = other(settings()).definition()
+        assert "/var/run/docker.sock" not in text
+        assert "--group-add" not in text

@@ -76,7 +76,7 @@ def test_only_a_service_that_may_reach_the_internet_resolves_names(unbound: list
     deaf = {
         name
         for name, service in by_name(service_outbound=unbound).items()
-        if "--dns 127.0.0.1" in " ".join(service.create_options(""))
+        if "--dns 127.0.0.1" in " ".join(service.create_options())
     }
     bound = {name for service, name in names.items() if service not in unbound}
     assert deaf == {FILTER_NAME, *bound}

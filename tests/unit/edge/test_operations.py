@@ -27,6 +27,7 @@ from hubhost.images import ImageSet, PresentImage, build_files
 from hubhost.isolation import JUMPS, JUMPS6, Policy, chains, chains6, listing
 from hubhost.migrate import Look
 from hubhost.network import Network
+from hubhost.release import Content, History, Release
 from hubhost.rotation import rotations
 from hubhost.secrets import ALL_SECRETS
 from hubhost.service import ContainerState
@@ -59,7 +60,9 @@ RULES = {
     "guard": ["loaded"],
     "frames": ["1"],
 }
-OLD = [PresentImage("hub", f"hub:{n}", f"2030-01-0{n}", used=False) for n in (1, 2, 3)]
+OLD = [PresentImage(f"hub:{n}", used=False) for n in (1, 2, 3)]
+RELEASE = Release("abc", Content({"hub:3": "sha256:3"}), made=1)
+HISTORY = History((RELEASE,), current="abc")
 SECRETS = {
     ".": "700 0 0",
     **{secret.name: f"640 0 {SERVICES_GROUP}" for secret in ALL_SECRETS},
@@ -214,7 +217,15 @@ MAKING: dict[str, Callable[[], list[StringCommand]]] = {
         operations.pulled_image, {facts.MissingImages: ["x"]}, reference="mine:1"
     ),
     "prune_images": lambda: commands(
-        operations.prune_images, {facts.OurImages: OLD}, images=IMAGES.all
+        operations.prune_images,
+        {facts.OurImages: OLD, facts.Releases: HISTORY},
+        settings=SETTINGS,
+    ),
+    "keep_release": lambda: commands(
+        operations.keep_release, {facts.Releases: History()}, settings=SETTINGS
+    ),
+    "rollback": lambda: commands(
+        operations.rollback, {facts.Releases: HISTORY}, release=Release("def", Content())
     ),
     "secrets": lambda: commands(
         operations.secrets,
@@ -643,8 +654,36 @@ def test_old_images_are_deleted_and_old_build_caches_with_them() -> None:
 
 
 def test_with_nothing_old_nothing_is_deleted() -> None:
-    given = {facts.OurImages: OLD[2:]}
-    assert commands(operations.prune_images, given, images=IMAGES.all) == []
+    given = {facts.OurImages: OLD[2:], facts.Releases: HISTORY}
+    assert commands(operations.prune_images, given, settings=SETTINGS) == []
+
+
+# --- Releases --------------------------------------------------------------------------------
+def test_what_runs_is_recorded_once() -> None:
+    *_, keep = MAKING["keep_release"]()
+    release = text(keep).split()[-1]
+    recorded = History(current=release)
+    assert commands(operations.keep_release, {facts.Releases: recorded}, settings=SETTINGS) == []
+
+
+def test_containers_of_before_are_removed_at_the_end() -> None:
+    *_, keep = MAKING["keep_release"]()
+    recorded = History(current=text(keep).split()[-1], previous=("jupyterhub_hub",))
+    assert commands(operations.keep_release, {facts.Releases: recorded}, settings=SETTINGS)
+
+
+def test_the_oldest_records_are_deleted() -> None:
+    many = tuple(Release(f"r{n}", Content(), made=-n) for n in range(7))
+    *_, remove = commands(
+        operations.keep_release, {facts.Releases: History(many)}, settings=SETTINGS
+    )
+    folder = "/var/lib/integrable-jupyterhub/releases"
+    assert text(remove) == f"rm -rf {folder}/r4 {folder}/r5 {folder}/r6"
+
+
+def test_what_runs_already_needs_no_rollback() -> None:
+    given = {facts.Releases: HISTORY}
+    assert commands(operations.rollback, given, release=RELEASE) == []
 
 
 # --- Secrets and certificates ----------------------------------------------------------------
@@ -784,13 +823,6 @@ DIGEST = SERVICE.digest("sha256:1", "f")
 RUNNING = ContainerState("sha256:1", "f", DIGEST, True, "healthy")
 
 
-def container(state: ContainerState) -> list[str]:
-    made = commands(operations.container, {facts.Container: state}, service=SERVICE)
-    return [text(command).splitlines()[0] for command in made[:-1]] + [
-        "wait" for command in made[-1:] if "docker exec" in text(command)
-    ]
-
-
 def test_a_container_as_it_should_be_is_left_alone() -> None:
     host = FakeHost({facts.Container: RUNNING})
     with ctx_host.use(host):
@@ -798,109 +830,17 @@ def test_a_container_as_it_should_be_is_left_alone() -> None:
     assert host.noops == ["jupyterhub_hub is as it should be"]
 
 
-def test_a_missing_container_is_created_started_and_waited_for() -> None:
-    create, start, wait = container(replace(RUNNING, digest=None, running=None, health=None))
-    assert create.startswith("docker container create --name jupyterhub_hub ")
-    assert f"integrable-jupyterhub.digest={DIGEST}" in create
-    assert start.split(" || ") == ["docker container start jupyterhub_hub >/dev/null"] * 3
-    assert wait == "wait"
-
-
-def test_the_image_and_the_command_come_last() -> None:
-    service = services.proxy(SETTINGS)
-    given = {facts.Container: ContainerState("sha256:1", "f")}
-    create = text(commands(operations.container, given, service=service)[0])
-    assert create.endswith(shlex.join([service.image, *service.command]))
-
-
-def test_a_container_that_differs_is_stopped_removed_and_created() -> None:
-    stop, remove, create, start, _ = container(replace(RUNNING, files_digest="edited"))
-    assert stop == "docker container stop --time 30 jupyterhub_hub"
-    assert remove == "docker container rm --force jupyterhub_hub"
-    assert f"integrable-jupyterhub.digest={SERVICE.digest('sha256:1', 'edited')}" in create
-    assert start.startswith("docker container start")
-
-
-def test_a_stopped_container_is_started() -> None:
-    assert container(replace(RUNNING, running=False)) == [
-        " || ".join(["docker container start jupyterhub_hub >/dev/null"] * 3),
-        "wait",
-    ]
-
-
-@pytest.mark.parametrize(("failures", "code"), [(2, 0), (3, 1)])
-def test_a_start_that_fails_is_tried_three_times(
-    failures: int, code: int, programs: Programs, tmp_path: Path
-) -> None:
-    programs.add(
-        "docker", f'echo x >> {tmp_path}/n; [ "$(wc -l < {tmp_path}/n)" -gt {failures} ] || exit 1'
-    )
-    given = {facts.Container: replace(RUNNING, running=False)}
-    start, _ = commands(operations.container, given, service=SERVICE)
-    assert programs.run(text(start)).returncode == code
-
-
-def test_an_unhealthy_container_is_restarted() -> None:
-    assert container(replace(RUNNING, health="unhealthy")) == [
-        " || ".join(["docker container restart jupyterhub_hub >/dev/null"] * 3),
-        "wait",
-    ]
-
-
-def test_only_the_docker_filter_gets_the_socket_and_its_group() -> None:
-    def create(service: Any) -> str:
-        given = {facts.Container: ContainerState("sha256:1", "f")}
-        return text(commands(operations.container, given, service=service)[0])
-
-    docker_filter = create(services.docker_filter(SETTINGS))
-    assert "--volume /var/run/docker.sock:/var/run/docker.sock" in docker_filter
-    assert '--group-add "$(stat -Lc %g /var/run/docker.sock)"' in docker_filter
-    assert "docker.sock" not in create(services.proxy(SETTINGS))
-    assert "/var/run/docker.sock" not in create(services.hub(SETTINGS))
-    assert "--group-add" not in create(services.hub(SETTINGS))
-
-
-def wait_for(programs: Programs, docker: str, start_timeout: int = 90) -> Any:
-    programs.add("docker", docker)
-    service = replace(SERVICE, start_timeout=start_timeout)
-    given = {
-        facts.Container: replace(RUNNING, digest=service.digest("sha256:1", "f"), running=False)
-    }
-    made = commands(operations.container, given, service=service)
-    return programs.run(text(made[-1]))
-
-
-def test_waiting_ends_when_the_service_answers(programs: Programs, tmp_path: Path) -> None:
-    done = wait_for(
-        programs,
-        f"""case "$1" in
-exec) echo x >> {tmp_path}/tries; [ "$(wc -l < {tmp_path}/tries)" = 3 ] ;;
-inspect) echo 0 ;;
-esac""",
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    assert (tmp_path / "tries").read_text().count("x") == 3
-
-
-@pytest.mark.parametrize(("restarts", "timeout"), [(3, 8), (0, 0)], ids=["crashes", "hangs"])
-def test_a_container_that_does_not_become_healthy_shows_its_last_lines(
-    restarts: int, timeout: int, programs: Programs
-) -> None:
-    started = time.monotonic()
-    done = wait_for(
-        programs,
-        f"""case "$1" in
-exec) exit 1 ;;
-inspect) echo {restarts} ;;
-logs) echo "$*: no database" ;;
-esac""",
-        timeout,
-    )
-    assert done.returncode == 1
-    assert time.monotonic() - started < 4
-    log, error = done.stderr.splitlines()
-    assert log == "logs --tail 20 jupyterhub_hub: no database"
-    assert error == (
-        "jupyterhub_hub: did not become healthy, its last lines are above;"
-        " `docker logs jupyterhub_hub` on the host has all"
-    )
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"digest": None, "running": None, "health": None},
+        {"files_digest": "edited"},
+        {"running": False},
+        {"health": "unhealthy"},
+    ],
+)
+def test_any_other_is_for_the_program_that_hands_over(changes: dict[str, Any]) -> None:
+    given = {facts.Container: replace(RUNNING, **changes)}
+    (command,) = commands(operations.container, given, service=SERVICE)
+    assert text(command).endswith("/etc/integrable-jupyterhub/release.sh run")
+    assert stdin(command) == SERVICE.definition()

@@ -23,7 +23,7 @@ from tests.unit.core.sample import ROOT
 
 ROLES = [
     *("Preflight", "Sessions", "Docker", "Network", "Firewall", "Images", "Secrets", "TLS"),
-    *("Database", "Proxy", "Docker filter", "Forget", "Hub"),
+    *("Handover", "Database", "Proxy", "Docker filter", "Forget", "Hub", "Release"),
 ]
 PROGRESS = r"""
 --> (Loading config|Loading inventory|Connecting to hosts|Disconnecting from hosts)\.\.\.
@@ -125,11 +125,11 @@ def test_the_plan_is_a_checklist_that_a_person_reads(planned: Run) -> None:
         "Images | Build the hub image",
         "Images | Build the notebook image",
         "Images | Load images built elsewhere",
-        "Images | Delete images before the previous ones",
         "Secrets | Make the secrets that are missing",
         "TLS | Make a self-signed certificate",
         "TLS | Write the daily look at the certificate",
         "TLS | Look at the certificate daily",
+        "Handover | Write the program",
         "Database | Run the database",
         "Proxy | Run the proxy",
         "Proxy | Serve the certificate",
@@ -140,6 +140,8 @@ def test_the_plan_is_a_checklist_that_a_person_reads(planned: Run) -> None:
         "Forget | Watch for requests to forget a user",
         "Hub | Configure the hub",
         "Hub | Run the hub",
+        "Release | Record what runs",
+        "Release | Delete images that no recorded release needs",
     ]
 
 

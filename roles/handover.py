@@ -1,0 +1,19 @@
+"""The program that replaces the services' containers, and puts back what ran before."""
+
+from hubhost import services
+from hubhost.hostfile import HostFile
+from hubhost.operations import file_tree
+from hubhost.paths import RELEASE_PROGRAM
+from hubhost.release import program
+from hubhost.settings import Settings
+from roles import deploy
+
+
+@deploy("Handover")
+def handover(settings: Settings) -> None:
+    """Before the first service."""
+    names = [service.name for service in services.in_order(settings)]
+    file_tree(
+        name="Write the program",
+        files=(HostFile(RELEASE_PROGRAM, program(names), 0o755),),
+    )
