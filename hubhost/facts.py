@@ -15,6 +15,7 @@ from hubhost.backup import Target
 from hubhost.hostfile import FileState, HostFolder
 from hubhost.images import NAME_LABEL, PREFIX, PresentImage
 from hubhost.isolation import JUMPS, JUMPS6
+from hubhost.migrate import Look
 from hubhost.paths import (
     BACKUP_RECIPIENTS,
     BACKUP_SCRIPT,
@@ -25,6 +26,7 @@ from hubhost.paths import (
     FIREWALL_UNIT,
     FORGET,
     GUARD_DIGEST,
+    MIGRATION,
     NOT_RECORDED,
     RECORDED,
     RELEASES,
@@ -44,6 +46,7 @@ from hubhost.service import (
     Service,
 )
 from hubhost.services import FILTER_CONFIG, HUB_PURGE
+from hubhost.templates import render
 from hubhost.tls import WARN_BEFORE
 
 WARN_SECONDS = int(WARN_BEFORE.total_seconds())
@@ -603,6 +606,45 @@ echo "{{\\"files_digest\\": \\"$(cat -- {_quoted(service.mounted_files)} /dev/nu
         if found.get("digest", "") is None:  # a container by that name that is not ours
             found["digest"] = ""
         return ContainerState(**found)
+
+
+class Migration(FactBase[Look]):
+    """A compose project of the reference configuration's, and how far it is moved over."""
+
+    @override
+    @staticmethod
+    def default() -> Look:
+        return Look.parse(())
+
+    @override
+    def command(self) -> str:
+        return render(
+            "migrate/look",
+            migration=MIGRATION,
+            hub=HUB_NAME,
+            proxy=PROXY_NAME,
+            role_label=ROLE_LABEL,
+        )
+
+    @override
+    def process(self, output: list[str]) -> Look:
+        return Look.parse(output)
+
+
+class ServiceTokens(FactBase[dict[str, str]]):
+    """The tokens of some services, to be told to a person: the only fact that reads a secret."""
+
+    default = dict
+
+    @override
+    def command(self, services: tuple[str, ...]) -> str:
+        wanted = "|".join(services).replace(".", "[.]")
+        tokens = SECRETS / "service_tokens"
+        return f"tr ';' '\\n' < {tokens} 2>/dev/null | grep -E '^({wanted}):'; true"
+
+    @override
+    def process(self, output: list[str]) -> dict[str, str]:
+        return dict(line.split(":", 1) for line in output)
 
 
 class VolumeAge(FactBase[int | None]):

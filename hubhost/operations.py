@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import base64
 import shlex
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from ipaddress import IPv4Network
 from typing import Any
 
-from pyinfra.api.command import StringCommand
+from pyinfra.api.command import FunctionCommand, PyinfraCommand, StringCommand
 from pyinfra.api.operation import operation
 from pyinfra.context import host, state
 
@@ -17,12 +17,14 @@ from hubhost.engine import daemon_configuration, engine_packages
 from hubhost.hostfile import SERVICES_GROUP, HostFile, HostFolder, outdated
 from hubhost.images import (
     NAME_LABEL,
+    AnyImage,
     BaseImage,
     Image,
     ImageSet,
     PresentImage,
     build_files,
     ca_certificates,
+    first_of,
     notebook_reference,
     to_prune,
 )
@@ -34,6 +36,7 @@ from hubhost.paths import (
     DAEMON_JSON,
     FIREWALL_UNIT,
     FORGET,
+    MIGRATION,
     RELEASE_PROGRAM,
     RELEASES,
     RESTORE_WORK,
@@ -58,6 +61,10 @@ from hubhost.services import FORMER_VOLUME, HUB_PURGE, HUB_USER, in_order
 from hubhost.settings import Settings
 
 Commands = Generator[StringCommand]
+Origins = Mapping[str, tuple[str, ...]]
+"""Hosts that each missing image may come from: hubhost.images.origins. None: this one builds it."""
+
+HERE: Origins = {}
 
 RULES_DO_NOT_LOAD = (
     "firewall: the rules do not load and those of before still stand; why is told above,"
@@ -261,6 +268,19 @@ def show_logs(request: logs.Request, prefix: str) -> Commands:
 
 
 @operation()
+def take_over(deadline: int) -> Commands:
+    """Stop the compose project, keep what is worth it, and free its names and network."""
+    if host.get_fact(facts.Migration).state != "done":
+        yield script(f"DEADLINE={deadline} sh {MIGRATION / 'take-over'}")
+
+
+@operation()
+def bring_back() -> Commands:
+    """Start the compose project again that was there before, and remove what took its place."""
+    yield script(f"sh {MIGRATION / 'undo'}")
+
+
+@operation()
 def fresh_engine() -> Commands:
     """Restart the engine if its configuration is newer than it is; containers keep running."""
     if host.get_fact(facts.EngineIsStale):
@@ -303,9 +323,9 @@ def firewall(policy: Policy) -> Commands:
 
 
 @operation()
-def base_image(image: BaseImage, settings: Settings) -> Commands:
+def base_image(image: BaseImage, settings: Settings, origins: Origins = HERE) -> Commands:
     """Make the base image from Debian's archive."""
-    if not _missing(image.reference):
+    if not _to_build(image, origins):
         return
     made = shlex.join(image.mmdebstrap(settings.debian_mirror, settings.debian_security_mirror))
     labels = f"--change 'LABEL {NAME_LABEL}={image.name}'"
@@ -326,13 +346,15 @@ def base_image(image: BaseImage, settings: Settings) -> Commands:
 
 
 @operation()
-def start_builds(images: tuple[Image, ...], settings: Settings) -> Commands:
+def start_builds(
+    images: tuple[Image, ...], settings: Settings, origins: Origins = HERE
+) -> Commands:
     """Start the builds of all images that are missing: most of a build is waiting for a mirror.
 
     Each image's own operation then waits for it, or builds it anew and tells what went wrong.
     """
     for image in images:
-        if _missing(image.reference):
+        if _to_build(image, origins):
             context = f"{STATE}/{image.name}.tar"
             yield script(
                 f"mkdir -p {STATE}; umask 077; base64 -d > {context}",
@@ -343,9 +365,9 @@ def start_builds(images: tuple[Image, ...], settings: Settings) -> Commands:
 
 
 @operation()
-def built_image(image: Image, settings: Settings) -> Commands:
+def built_image(image: Image, settings: Settings, origins: Origins = HERE) -> Commands:
     """Build an image from its folder, or wait for a build of it that runs."""
-    if _missing(image.reference):
+    if _to_build(image, origins):
         # What the step that failed said last, without BuildKit's "#12 3.456 " before it.
         why = "sed -n 's/^#[0-9]* [0-9][0-9.]* //p' $log | grep . | tail -n 1 | cut -c 1-300"
         yield script(
@@ -357,6 +379,72 @@ def built_image(image: Image, settings: Settings) -> Commands:
             " || { tail -n 40 $log >&2;" + NOT_BUILT.format(image=image.name, why=why),
             stdin=_context(image, settings),
         )
+
+
+@operation()
+def received_images(images: tuple[AnyImage, ...], origins: Origins) -> Generator[PyinfraCommand]:
+    """Have the images that another host of the run has, or has built."""
+    if not origins:
+        return
+    references = tuple(image.reference for image in images)
+    missing = host.get_fact(facts.MissingImages, references=references)
+    sources: dict[str, list[str]] = {}
+    for reference in missing:
+        if source := _elsewhere(reference, origins):
+            sources.setdefault(source, []).append(reference)
+    for source, wanted in sources.items():
+        if source in _failed():
+            told = f"images: {source} was to build them for this host, and failed; see there"
+            yield script(f"echo {shlex.quote(f'{told}, and deploy again')} >&2; exit 1")
+        else:
+            send = "\n".join(["set -eu", *saved_images(wanted)])
+            yield FunctionCommand(connection.relay, (source, send, LOAD), {})
+
+
+def saved_images(references: list[str]) -> tuple[str, ...]:
+    """Shell: the images to standard output. Docker makes them a folder beside its own, first."""
+    images = shlex.join(references)
+    # All are built on the smallest.
+    size = "{ sum += $1; if (!least || $1 < least) least = $1 }"
+    total = "END { print int((sum - (NR - 1) * least) / 1e6) }"
+    return (
+        facts.DOCKER_ROOT,
+        f"need=$(docker image inspect -f '{{{{.Size}}}}' {images} | awk '{size} {total}')",
+        "free=$(df -Pm \"$docker_root\" | awk 'NR == 2 { print $4 }')",
+        '[ "$free" -gt "$need" ] || {',
+        '  echo "disk: to hand on images takes $need MB, $free are free; make room" >&2; exit 1',
+        "}",
+        f"docker save {images} | zstd -1 -T0",
+    )
+
+
+LOAD = "zstd -dc | docker load --quiet"
+"""Docker 20.10 does not read zstd by itself."""
+
+
+_chosen: dict[tuple[str, tuple[str, ...]], str | None] = {}
+
+
+def _elsewhere(reference: str, origins: Origins) -> str | None:
+    """The other host that an image is to come from; None: it is built here.
+
+    Who failed before it came to that is passed over. Once chosen, it is the same for all hosts.
+    """
+    candidates = origins.get(reference, ())
+    if not candidates:
+        return None
+    chosen = first_of(candidates, _failed())
+    if host.state.is_executing:
+        chosen = _chosen.setdefault((reference, candidates), chosen)
+    return None if chosen == host.name else chosen
+
+
+def _failed() -> set[str]:
+    return {one.name for one in host.state.failed_hosts}
+
+
+def _to_build(image: AnyImage, origins: Origins) -> bool:
+    return _missing(image.reference) and _elsewhere(image.reference, origins) is None
 
 
 def _missing(reference: str) -> bool:

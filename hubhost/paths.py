@@ -28,6 +28,8 @@ HUB_STATE = STATE / "hub"
 ARCHIVE, FORGET_REQUESTS = HUB_STATE / "archive", HUB_STATE / "forget"
 DAILY_STATE = STATE / "daily"
 """What the daily look noted: root alone enters."""
+MIGRATION = STATE / "migration"
+"""What leads back to the compose project that was there before."""
 FORGET = ETC / "forget"
 FORGET_UNIT = "integrable-jupyterhub-forget"
 LOGS = PurePosixPath("/var/log/integrable-jupyterhub")

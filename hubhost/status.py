@@ -411,6 +411,7 @@ def gather(folder: Path, script: str = "ops/status.py") -> tuple[dict[str, Any] 
     done = subprocess.run(
         [
             *(str(Path(sys.executable).with_name("pyinfra")), "--dry", "--json"),
+            *(("--limit", os.environ["LIMIT"]) if os.environ.get("LIMIT") else ()),
             *("inventory.py", script),
         ],
         env={**os.environ, REPORTS: str(folder), "PYINFRA_PROGRESS": "off"},

@@ -59,6 +59,8 @@ FACTS: dict[type[FactBase[Any]], dict[str, Any]] = {
     facts.NewestBackup: {},
     facts.BackupFolder: {"path": "/mnt/with blank"},
     facts.RestoreTarget: {},
+    facts.Migration: {},
+    facts.ServiceTokens: {"services": ("lms", "grader.v2")},
     facts.Releases: {"others_image": "mine:1"},
 }
 

@@ -26,6 +26,7 @@ from hubhost.hostfile import SERVICES_GROUP, FileState, HostFile, HostFolder
 from hubhost.images import ImageSet, PresentImage, build_files
 from hubhost.isolation import JUMPS, JUMPS6, Policy, chains, chains6, listing
 from hubhost.logs import Request
+from hubhost.migrate import Look
 from hubhost.network import Network
 from hubhost.release import Content, History, Release
 from hubhost.rotation import rotations
@@ -95,6 +96,77 @@ def test_to_have_the_lock_is_no_change_and_a_plan_does_not_ask_for_it() -> None:
     assert refused("lock: held", executing=False) == []
 
 
+# --- Images of other hosts -------------------------------------------------------------------
+ALL = tuple(image.reference for image in IMAGES.all)
+ELSEWHERE = dict.fromkeys(ALL, ("first", "hub"))
+
+
+def received(**arguments: Any) -> list[Any]:
+    given = {facts.MissingImages: list(ALL)}
+    arguments = {"images": IMAGES.all, "origins": ELSEWHERE} | arguments
+    return commands(operations.received_images, given, **arguments)
+
+
+def test_what_another_host_builds_is_not_built_here_but_taken_from_there() -> None:
+    given = {facts.MissingImages: ["x"]}
+    more: dict[str, Any] = {"settings": SETTINGS, "origins": ELSEWHERE}
+    assert commands(operations.base_image, given, image=IMAGES.base, **more) == []
+    assert commands(operations.start_builds, given, images=IMAGES.built, **more) == []
+    assert commands(operations.built_image, given, image=IMAGES.built[0], **more) == []
+    (command,) = received()
+    source, send, receive = command.args
+    assert (source, receive) == ("first", "zstd -dc | docker load --quiet")
+    assert send.endswith(f"docker save {shlex.join(ALL)} | zstd -1 -T0")
+
+
+def test_where_the_other_host_is_lost_before_it_came_to_that_it_is_built_here() -> None:
+    given = {facts.MissingImages: ["x"]}
+    more: dict[str, Any] = {"settings": SETTINGS, "origins": ELSEWHERE, "failed": ("first",)}
+    assert len(commands(operations.base_image, given, image=IMAGES.base, **more)) == 1
+    assert received(failed=("first",)) == []
+
+
+def test_where_the_other_host_fails_to_build_it_is_one_line(
+    programs: Programs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(operations, "_elsewhere", lambda reference, origins: "first")
+    (command,) = received(failed=("first",))
+    done = programs.run(text(command))
+    assert done.returncode == 1
+    assert done.stderr == (
+        "images: first was to build them for this host, and failed; see there, and deploy again\n"
+    )
+
+
+def test_a_host_alone_is_not_asked() -> None:
+    assert commands(operations.received_images, {}, images=IMAGES.all, origins={}) == []
+
+
+@pytest.mark.parametrize(("free", "sent"), [(601, True), (600, False)])
+def test_images_are_handed_on_where_a_copy_of_them_has_room(
+    programs: Programs, free: int, sent: bool
+) -> None:
+    programs.add(
+        "docker",
+        """case "$1" in
+        info) echo /var/lib ;;
+        image) printf '%s\\n' 300000000 500000000 400000000 ;;
+        save) echo saved ;;
+        esac""",
+    )
+    programs.add("zstd", "cat")
+    programs.says("df", f"Filesystem 1M-blocks Used Available\n/dev/x 1000 1 {free} 1% /")
+    done = programs.run("\n".join(["set -eu", *operations.saved_images(["a", "b", "c"])]))
+    assert (done.stdout, done.returncode) == (("saved\n", 0) if sent else ("", 1))
+    if not sent:
+        assert done.stderr.startswith("disk: to hand on images takes 600 MB, 600 are free; ")
+
+
+def test_what_is_taken_over_is_not_taken_over_again() -> None:
+    done = {facts.Migration: Look.parse(["state done"])}
+    assert commands(operations.take_over, done, deadline=0) == []
+
+
 # Every operation that makes something from nothing, for what is true of them all.
 MAKING: dict[str, Callable[[], list[StringCommand]]] = {
     "exclusive": lambda: refused("lock: held by somebody else"),
@@ -151,6 +223,11 @@ MAKING: dict[str, Callable[[], list[StringCommand]]] = {
         image=IMAGES.built[0],
         settings=SETTINGS,
     ),
+    "received_images": lambda: [StringCommand(received()[0].args[1])],
+    "take_over": lambda: commands(
+        operations.take_over, {facts.Migration: Look.parse(["state begun"])}, deadline=900
+    ),
+    "bring_back": lambda: commands(operations.bring_back, {}),
     "pulled_image": lambda: commands(
         operations.pulled_image, {facts.MissingImages: ["x"]}, reference="mine:1"
     ),

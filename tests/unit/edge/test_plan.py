@@ -123,6 +123,7 @@ def test_the_plan_is_a_checklist_that_a_person_reads(planned: Run) -> None:
         "Images | Build the filter image",
         "Images | Build the hub image",
         "Images | Build the notebook image",
+        "Images | Load images built elsewhere",
         "Network | Create jupyterhub_network",
         "Firewall | Write the rules",
         "Firewall | Apply the rules",
