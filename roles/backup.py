@@ -1,6 +1,5 @@
 """Backups, encrypted to public keys, by a timer; none where there are no keys."""
 
-from pyinfra.api.exceptions import DeployError
 from pyinfra.context import host
 
 from hubhost import facts, operations
@@ -24,12 +23,13 @@ def backup(settings: Settings) -> None:
     operations.unit(name="Back up every so often", unit=f"{BACKUP_UNIT}.timer")
 
 
-def backup_folder(settings: Settings) -> None:
-    """Refuse a folder that is not there: it may be a disk that is not mounted."""
+def folder_problems(settings: Settings) -> list[Problem]:
+    """A folder that is not there: it may be a disk that is not mounted."""
     folder = settings.backup_folder
     if not settings.backup_recipients or folder == OWN_FOLDER:
-        return
-    if not host.get_fact(facts.BackupFolder, path=folder):
-        message = f"{folder} is no folder of the host that can be written"
-        remedy = f"mount the disk, or make it: host# mkdir {folder}"
-        raise DeployError(str(Problem("backup_folder", message, remedy)))
+        return []
+    if host.get_fact(facts.BackupFolder, path=folder):
+        return []
+    message = f"{folder} is no folder of the host that can be written"
+    remedy = f"mount the disk, or make it: host# mkdir {folder}"
+    return [Problem("backup_folder", message, remedy)]

@@ -16,7 +16,7 @@ from hubhost.preflight import problems, warnings
 from hubhost.settings import Settings, load, unknown_groups
 from hubhost.tls import given_files
 from roles import deploy
-from roles.backup import backup_folder
+from roles.backup import folder_problems
 
 LEAVING: dict[str, Look] = {}
 """By host: what will be gone before the deployment comes to its turn (ops/migrate.py)."""
@@ -50,9 +50,9 @@ def preflight(settings: Settings) -> None:
     )
     if leaving := LEAVING.get(host.name):
         report = without(report, leaving)
-    if found := problems(settings, report, int(time.time())):
+    found = [*problems(settings, report, int(time.time())), *folder_problems(settings)]
+    if found:
         _refuse(found)
-    backup_folder(settings)
     for warning in warnings(report):
         logger.warning("%s: %s", host.name, warning)
     exclusive(name=LOCKING)
