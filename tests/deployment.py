@@ -13,9 +13,13 @@ from typing import Any
 
 from hubhost.engine import engine_packages
 from hubhost.images import PREFIX
-from tests.lab.host import ROOT, Host, copy_images
+from tests.lab.host import ROOT, Host, copy_images, ssh_command
 
 PYINFRA = ROOT / ".venv" / "bin" / "pyinfra"
+RUNBOOK = ROOT / "docs" / "operations.md"
+ON_HOST = "host# "
+COMMAND = re.compile(rf"{ON_HOST}|(?:[A-Z_]+=\S+ )*(?:make |\.venv/bin/|\./)")
+"""How a line in a block of the runbook begins, where it is something to type."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,19 @@ class Run:
         """What a person reads when it ends in an error: the lines after pyinfra's own prefix."""
         _, found, message = self.output.partition("--> pyinfra error")
         return message.partition(": ")[2].strip().splitlines() if found else []
+
+
+@dataclass(frozen=True)
+class Command:
+    """What a line of the runbook came to."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def output(self) -> str:
+        return self.stdout + self.stderr
 
 
 @dataclass(frozen=True)
@@ -93,6 +110,38 @@ class Deployment:
         )
         assert not check or run.exit_code == 0, done.stderr
         return run
+
+    def runbook(self, line: str, *, timeout: float = 900, **names: str) -> Command:
+        """Do what docs/operations.md tells a person to type: that very line.
+
+        `host#` is a root shell on the host; whatever asks is answered yes. Words of the line in
+        capitals, NAME for one, are replaced by what `names` gives for them.
+
+        Raises:
+            AssertionError: the runbook has no such line.
+        """
+        assert line in runbook_lines(), f"not in docs/operations.md: {line}"
+        for name, value in names.items():
+            line = re.sub(rf"(?<![\w-]){name}(?![\w=-])", value, line)
+        on_host, shell = line.startswith(ON_HOST), ("bash", "-c", line.removeprefix(ON_HOST))
+        done = subprocess.run(
+            ssh_command(self.host.ssh_config, shell) if on_host else shell,
+            cwd=ROOT,
+            env=self.environment,
+            input="y\n" * 9,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        return Command(done.returncode, done.stdout, done.stderr)
+
+
+def runbook_lines() -> list[str]:
+    """The commands in docs/operations.md, without their comments."""
+    blocks = re.findall(r"^```\w*\n(.*?)^```", RUNBOOK.read_text(), re.MULTILINE | re.DOTALL)
+    lines = [re.split(r"\s+# ", line)[0].strip() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if COMMAND.match(line)]
 
 
 def _literal(value: Any) -> str:
