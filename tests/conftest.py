@@ -13,6 +13,7 @@ import docker
 import pytest
 
 from tests.deployment import Deployment, Run
+from tests.faults import Fault
 from tests.lab import Host, engine, lab
 from tests.lab.client import Hub, Session
 from tests.lab.demo import hub_of
@@ -90,6 +91,14 @@ def open_session(hub: Hub, user: Callable[[], str]) -> Callable[[], Session]:
 @pytest.fixture
 def session(open_session: Callable[[], Session]) -> Session:
     return open_session()
+
+
+@pytest.fixture
+def fault(host: Host, hub: Hub, open_session: Callable[[], Session]) -> Fault:
+    session = open_session()
+    kernel = session.start_kernel()
+    session.run("x = 41", kernel=kernel)
+    return Fault(host, hub, session, kernel)
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,8 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,6 +111,26 @@ class Deployment:
         )
         assert not check or run.exit_code == 0, done.stderr
         return run
+
+    @contextmanager
+    def begun(
+        self, *options: str, script: str = "deploy.py", **settings: Any
+    ) -> Iterator[subprocess.Popen[str]]:
+        """A deployment that goes on while the test does; what it says can be read when it ended."""
+        run = subprocess.Popen(
+            self.command(*options, script=script, **settings),
+            cwd=ROOT,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        try:
+            yield run
+        finally:
+            run.kill()
+            run.communicate()
 
     def runbook(self, line: str, *, timeout: float = 900, **names: str) -> Command:
         """Do what docs/operations.md tells a person to type: that very line.
