@@ -44,7 +44,12 @@ class Watch:
         """Seconds from the first bad answer to the first good one after the last."""
         if not self.bad:
             return 0.0
-        return next((t for t in self.good if t > self.bad[-1]), float("inf")) - self.bad[0]
+        return self.back_after(self.bad[0])
+
+    def back_after(self, moment: float) -> float:
+        """Seconds from `moment` to the first good answer after the last bad one."""
+        last = max([moment, *self.bad])
+        return next((t for t in self.good if t >= last), float("inf")) - moment
 
 
 @dataclass(frozen=True)
@@ -67,8 +72,11 @@ class Fault:
         }
 
     @contextmanager
-    def watched(self, what: str) -> Iterator[None]:
-        """Break something in the `with` block; afterwards all must be back, nothing lost."""
+    def watched(self, what: str) -> Iterator[dict[str, Watch]]:
+        """Break something in the `with` block; afterwards all must be back, nothing lost.
+
+        The doors that are watched come along; what they saw is whole after the block.
+        """
         doors, over = self.doors(), threading.Event()
 
         def watch(door: Watch) -> None:
@@ -82,7 +90,7 @@ class Fault:
         socket = self.session.socket(self.kernel, timeout=10)
         try:
             assert engine.until(lambda: all(door.good for door in doors.values()), 10)
-            yield
+            yield doors
             began = time.monotonic()
             assert engine.until(
                 lambda: all(d.good and d.good[-1] > max([began, *d.bad]) for d in doors.values()),
