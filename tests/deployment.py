@@ -117,7 +117,7 @@ class Deployment:
         self, *options: str, script: str = "deploy.py", **settings: Any
     ) -> Iterator[subprocess.Popen[str]]:
         """A deployment that goes on while the test does; what it says can be read when it ended."""
-        run = subprocess.Popen(
+        with subprocess.Popen(
             self.command(*options, script=script, **settings),
             cwd=ROOT,
             env=self.environment,
@@ -125,12 +125,11 @@ class Deployment:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-        )
-        try:
-            yield run
-        finally:
-            run.kill()
-            run.communicate()
+        ) as run:
+            try:
+                yield run
+            finally:
+                run.kill()
 
     def runbook(self, line: str, *, timeout: float = 900, **names: str) -> Command:
         """Do what docs/operations.md tells a person to type: that very line.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ class Watch:
 
     ask: Callable[[], int]
     statuses: set[int] = field(default_factory=set)
+    reasons: Counter[str] = field(default_factory=Counter)
     good: list[float] = field(default_factory=list)
     bad: list[float] = field(default_factory=list)
 
@@ -34,9 +36,11 @@ class Watch:
         try:
             status = self.ask()
             self.statuses.add(status)
-            well = status == 200
-        except (requests.RequestException, ClientError):
-            well = False
+            well, reason = status == 200, str(status)
+        except (requests.RequestException, ClientError) as error:
+            well, reason = False, str(error.__cause__ or error)[-60:]
+        if not well:
+            self.reasons[f"{reason} after {time.monotonic() - began:.0f} s"] += 1
         (self.good if well else self.bad).append(began)
 
     @property
@@ -111,6 +115,7 @@ class Fault:
             for name, door in doors.items()
         )
         print(f"\n{what}: away: {away}; websocket {'kept' if open_still else 'cut'}")
+        print({name: dict(door.reasons) for name, door in doors.items() if door.reasons})
         # By a client of its own: the old one's connection may have been cut.
         again = Session(self.session.url, self.session.token, self.session.ca)
         assert again.run("x + 1", kernel=self.kernel).value == "42", "the kernel is lost"

@@ -56,6 +56,7 @@ def test_docker_may_be_away_under_load(fault: Fault, user: Callable[[], str]) ->
         kernel = fault.session.start_kernel()
         while not over.is_set():
             cells.append(fault.session.run("6 * 7", kernel=kernel).value)
+            over.wait(0.5)
 
     with ThreadPoolExecutor(len(names) + 1) as pool:
         try:
@@ -77,7 +78,7 @@ def test_docker_may_be_away_under_load(fault: Fault, user: Callable[[], str]) ->
         f"{len(cells)} cells, {before} of them without Docker; {len(answers)} starts for"
         f" {len(names)} sessions, the longest {longest:.0f} s; refused: {refused}"
     )
-    assert before > AWAY
+    assert before > AWAY / 5
     assert set(cells) == {"42"}
     assert [status for status, _ in answers].count(201) == len(names)
     assert set(refused) <= {429, 500, 503}
