@@ -61,10 +61,11 @@ def take_lock(state: Any, host: Any) -> str | None:
     if refusal := lock.refusal(channel.makefile("r").readline()):
         return refusal
     host.connector_data["lock"] = channel
+    name = host.name  # in another thread there is no host: pyinfra's is the context's
 
     def lost() -> None:
-        logger.error("%s: %s", host.name, lock.LOST)
         transport.close()
+        logger.error("%s: %s", name, lock.LOST)
 
     Thread(target=lock.keep, args=(channel, lost), daemon=True).start()
     return None

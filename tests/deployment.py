@@ -10,7 +10,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,25 @@ class Deployment:
         )
         assert not check or run.exit_code == 0, done.stderr
         return run
+
+    @contextmanager
+    def begun(
+        self, *options: str, script: str = "deploy.py", **settings: Any
+    ) -> Iterator[subprocess.Popen[str]]:
+        """A deployment that goes on while the test does; what it says can be read when it ended."""
+        with subprocess.Popen(
+            self.command(*options, script=script, **settings),
+            cwd=ROOT,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as run:
+            try:
+                yield run
+            finally:
+                run.kill()
 
     def runbook(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ class Watch:
 
     ask: Callable[[], int]
     statuses: set[int] = field(default_factory=set)
+    reasons: Counter[str] = field(default_factory=Counter)
     good: list[float] = field(default_factory=list)
     bad: list[float] = field(default_factory=list)
 
@@ -34,9 +36,11 @@ class Watch:
         try:
             status = self.ask()
             self.statuses.add(status)
-            well = status == 200
-        except (requests.RequestException, ClientError):
-            well = False
+            well, reason = status == 200, str(status)
+        except (requests.RequestException, ClientError) as error:
+            well, reason = False, str(error.__cause__ or error)[-60:]
+        if not well:
+            self.reasons[f"{reason} after {time.monotonic() - began:.0f} s"] += 1
         (self.good if well else self.bad).append(began)
 
     @property
@@ -72,8 +76,8 @@ class Fault:
         }
 
     @contextmanager
-    def watched(self, what: str) -> Iterator[dict[str, Watch]]:
-        """Break something in the `with` block; afterwards all must be back, nothing lost.
+    def watched(self, what: str, within: float = BACK_SECONDS) -> Iterator[dict[str, Watch]]:
+        """Break something in the `with` block; `within` so many seconds all is back, nothing lost.
 
         The doors that are watched come along; what they saw is whole after the block.
         """
@@ -84,17 +88,18 @@ class Fault:
                 door.look()
                 over.wait(LOOK_SECONDS)
 
+        socket = self.session.socket(self.kernel, timeout=10)
         threads = [threading.Thread(target=watch, args=(door,)) for door in doors.values()]
+        threads.append(threading.Thread(target=read, args=(socket, over)))
         for thread in threads:
             thread.start()
-        socket = self.session.socket(self.kernel, timeout=10)
         try:
             assert engine.until(lambda: all(door.good for door in doors.values()), 10)
             yield doors
             began = time.monotonic()
             assert engine.until(
                 lambda: all(d.good and d.good[-1] > max([began, *d.bad]) for d in doors.values()),
-                BACK_SECONDS,
+                within,
             ), what
             # A moment in which all is well, or a late blow would be missed.
             calm = {name: len(door.good) + 20 for name, door in doors.items()}
@@ -111,11 +116,12 @@ class Fault:
             for name, door in doors.items()
         )
         print(f"\n{what}: away: {away}; websocket {'kept' if open_still else 'cut'}")
+        print({name: dict(door.reasons) for name, door in doors.items() if door.reasons})
         # By a client of its own: the old one's connection may have been cut.
         again = Session(self.session.url, self.session.token, self.session.ca)
         assert again.run("x + 1", kernel=self.kernel).value == "42", "the kernel is lost"
         for door in doors.values():
-            assert door.away < BACK_SECONDS
+            assert door.away < within
             # Nothing that a client would take for an answer: that it may not, or that it is gone.
             assert not door.statuses & {401, 403, 404, 424}
 
@@ -129,6 +135,18 @@ class Fault:
             )
         finally:
             self.hub.delete_user(name)
+
+
+def read(socket: websocket.WebSocket, over: threading.Event) -> None:
+    """As a browser would: who answers no ping is cut off after a while."""
+    socket.settimeout(0.5)
+    while not over.is_set():
+        try:
+            socket.recv()
+        except websocket.WebSocketTimeoutException:
+            continue
+        except (websocket.WebSocketException, OSError):
+            return
 
 
 def alive(socket: websocket.WebSocket) -> bool:

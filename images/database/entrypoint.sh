@@ -27,6 +27,15 @@ password=$(cat /run/secrets/database_password)
 role=$(quote '"' "$POSTGRES_USER")
 database=$(quote '"' "$POSTGRES_DB")
 
+# A start writes again what the last moments left. Without room for that the server would end, and Docker
+# wait longer each time before the next try: up to a minute, when there has long been room.
+free_mb() { df -m --output=avail "$volume" | tail -n 1 | tr -d ' '; }
+until [ "$(free_mb)" -ge 40 ]; do
+    [ -n "${waits:-}" ] || echo "database: waits, for less than 40 MB are free on its volume; make room" >&2
+    waits=yes
+    sleep 1
+done
+
 # Built beside its place and renamed, so that a kill at any moment leaves a whole cluster or none.
 rm -rf "$data.new"
 if [ ! -e "$data" ]; then
