@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Iterator
 from dataclasses import replace
@@ -146,12 +145,12 @@ echo '{"hosts": ["tcp://0.0.0.0:1"]}' > /etc/docker/daemon.json
 def test_verbs_are_for_all_hosts_or_for_one(
     hosts: list[Host], together: Deployment, deployed: Run
 ) -> None:
-    told = together.runbook("make status JSON=1")
-    assert json.loads(told.stdout).keys() == {one.name for one in hosts}
+    told = together.runbook("make status")
+    assert all(f"{one.name}  {one.public_url}" in told.output for one in hosts)
     for line in ("make status HOST=NAME", "make deploy HOST=NAME"):
-        told = together.runbook(line, NAME=hosts[1].name)
-        assert hosts[1].name in told.output
-        assert hosts[2].name not in told.output
+        told = together.runbook(line, NAME=hosts[-1].name)
+        assert hosts[-1].name in told.output
+        assert hosts[0].name not in told.output
     tokens = "/etc/integrable-jupyterhub/secrets/service_tokens"
     before = {one.name: hub_of(one)[1] for one in hosts}
     together.run(script="ops/rotate.py", variables={"SECRET": "service_tokens", "SERVICE": ""})
