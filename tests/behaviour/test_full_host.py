@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.deployment import Deployment, Run
+from tests.deployment import Deployment
 from tests.faults import Fault
 from tests.lab import Host, engine
+from tests.lab.client import Hub
 
 SERVICES = "jupyterhub_db jupyterhub_proxy jupyterhub_filter jupyterhub_hub"
 FULL_SECONDS = 30
@@ -39,12 +40,14 @@ docker exec jupyterhub_db psql -q -U jupyterhub -d jupyterhub \
 
 
 @pytest.fixture
-def small_disk(deployment: Deployment, host: Host, first_run: Run) -> Iterator[None]:
-    host.sh(SMALL, timeout=300)
-    deployment.run()
-    yield
-    host.sh(BIG, timeout=300)
-    deployment.run()
+def small_disk(deployment: Deployment, host: Host, hub: Hub) -> Iterator[None]:
+    try:
+        host.sh(SMALL, timeout=300)
+        assert engine.until(lambda: hub.call("GET", "/users").status_code == 200, 120)
+        yield
+    finally:
+        host.sh(BIG, timeout=300)
+        deployment.run()
 
 
 def test_a_full_disk_ends_no_session_and_all_is_back_when_there_is_room(
