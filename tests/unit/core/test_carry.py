@@ -22,7 +22,6 @@ case "$1 $2" in
     case $4 in
     *Running*Image*) echo "$(cat "running/$last") $(cat "container/$last")" ;;
     *Running*) cat "running/$last" ;;
-    *RestartCount*) echo 0 ;;
     *) cat "container/$last" ;;
     esac ;;
 "image inspect") echo "$last" ;;
@@ -36,6 +35,7 @@ case "$1 $2" in
     case $* in
     *to_regclass*) [ ! -e schema ] || echo alembic_version ;;
     *version_num*) cat schema ;;
+    *healthy) [ ! -e dies ] ;;
     *" dump") echo "dump by $2" >>said; [ ! -e full ] || exit 1; echo "as of $(cat schema)" ;;
     *" load") echo "load $(cat) into $3" >>said ;;
     esac ;;
@@ -55,6 +55,7 @@ case "$1 $2" in
         case $* in *_before:*) volume=jupyterhub_db_before ;; esac
         echo "serve $last on $volume" >>said
         touch container/jupyterhub_db_offline
+        echo "$([ -e dies ] || echo true)" >running/jupyterhub_db_offline
         mkdir -p "volumes/$volume/_data/pgdata"
         [ -e "volumes/$volume/_data/pgdata/PG_VERSION" ] ||
             cat "image/$last" >"volumes/$volume/_data/pgdata/PG_VERSION" ;;
@@ -240,7 +241,7 @@ def test_another_major_is_made_beside_the_old_one_and_exchanged(machine: Machine
     assert machine.did == [f"start {HUB}"]
 
 
-@pytest.mark.parametrize("fault", ["full", "broken"])
+@pytest.mark.parametrize("fault", ["full", "broken", "dies"])
 def test_what_fails_leaves_the_old_major_running(machine: Machine, fault: str) -> None:
     machine.put(fault, "")
     assert machine.carry("over", DATABASE, "db:17").startswith("1")
