@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
+import docker
 import pytest
 
 from tests.deployment import Command, Deployment
 from tests.lab import Host
 from tests.lab.client import Session
 from tests.lab.host import ROOT
+from tests.sessions import name_of, session_containers
 
 FOLDER = "/etc/integrable-jupyterhub"
 
@@ -56,14 +58,23 @@ def secrets_of(host: Host) -> list[str]:
 def encodings(secret: str) -> list[str]:
     """As it may stand somewhere; of base64 what no neighbour changes."""
     codes = [
-        base64.b64encode(b"x" * n + secret.encode()).decode().rstrip("=")[(8 * n + 5) // 6 : -1]
+        base64.b64encode(b"x" * n + secret.encode())[(8 * n + 5) // 6 : 8 * (n + len(secret)) // 6]
         for n in range(3)
     ]
-    return [secret, quote(secret, safe=""), "".join(f"%{ord(c):02X}" for c in secret), *codes]
+    return [
+        secret,
+        quote(secret, safe=""),
+        "".join(f"%{ord(c):02X}" for c in secret),
+        *map(bytes.decode, codes),
+    ]
 
 
 def test_the_file_tells_all_but_secrets(
-    deployment: Deployment, host: Host, session: Session, files: None
+    deployment: Deployment,
+    host: Host,
+    session: Session,
+    containers: docker.DockerClient,
+    files: None,
 ) -> None:
     own = session.run("import os; print(os.environ['JUPYTERHUB_API_TOKEN'])").stdout.strip()
     known = secrets_of(host)
@@ -71,18 +82,14 @@ def test_the_file_tells_all_but_secrets(
     # Worse than anything that is logged: each of them, in each encoding.
     text = "\n".join(code for secret in known for code in encodings(secret))
     tokens = [session.token, own]
-    text += f"\nGET /lab?token={session.token} Authorization: token {own}\nCookie: a={own}\n"
-    image = host.sh("docker inspect -f '{{.Config.Image}}' jupyterhub_hub")
-    host.run(
-        *("docker", "run", "--detach", "--interactive", "--name", "planted", "--network", "none"),
-        *("--label", "integrable-jupyterhub.role=session", "--entrypoint", "sh", image),
-        *("-c", f"printf '%s\\n' '{text}' the end; exec sleep 600"),
+    text += (
+        f"\nGET /lab?token={session.token} Authorization: token {own}\nCookie: a={own}\nthe end\n"
     )
-    try:
-        assert known[0] in host.sh("docker logs planted")  # the positive control
-        done, file = diagnosed(deployment)
-    finally:
-        host.sh("docker rm --force planted")
+    code = f"import os; os.write(os.open('/proc/1/fd/2', os.O_WRONLY), {text.encode()!r})"
+    assert session.run(f"{code}; print('written')").stdout == "written\n"
+    container = session_containers(containers)[name_of(session)].name
+    assert known[0] in host.sh(f"docker logs {container} 2>&1")  # the positive control
+    done, file = diagnosed(deployment)
     assert file.name in done.stdout
     assert file.stat().st_mode & 0o777 == 0o600
     found = unpacked(file)
@@ -91,8 +98,8 @@ def test_the_file_tells_all_but_secrets(
         for code in encodings(secret):
             assert code not in whole
     assert "BEGIN PRIVATE KEY" not in whole
-    assert "the end" in found["logs/sessions/planted"]
-    assert "[secret]" in found["logs/sessions/planted"]
+    assert "the end" in found[f"logs/sessions/{container}"]
+    assert "[secret]" in found[f"logs/sessions/{container}"]
     # What somebody who helps needs is there.
     assert "Running JupyterHub version" in found["logs/hub"]
     assert "JHUB-FORWARD" in found["firewall/iptables"]
@@ -109,8 +116,9 @@ def test_causes_are_told(deployment: Deployment, host: Host, files: None, restor
     try:
         # Python does not fit into so little memory.
         host.sh(
-            "docker update --restart no --memory 6m --memory-swap 6m jupyterhub_filter"
-            " && docker restart jupyterhub_filter; docker wait jupyterhub_filter;"
+            "set -e; docker stop jupyterhub_filter;"
+            " docker update --restart no --memory 16m --memory-swap 16m jupyterhub_filter;"
+            " docker start jupyterhub_filter; timeout 60 docker wait jupyterhub_filter;"
             " iptables -I DOCKER-USER 1 -s 192.0.2.1 -j ACCEPT;"
             ' sed -i \'s/"live-restore": true/"live-restore": false/\' /etc/docker/daemon.json;'
             f" docker run --detach --name stranger --network jupyterhub_network {image} sleep 600"

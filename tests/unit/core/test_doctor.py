@@ -289,6 +289,9 @@ def test_the_script_for_the_host_is_valid_shell_and_copies_nothing_past_the_reda
         subprocess.run(["sh", "-n", "-c", script], check=True)
     writes = [line for line in script.splitlines() if ">" in line and "$file" in line]
     assert len([line for line in writes if "| redact >" in line]) == 1
+    # Half a secret is known to nobody: what cuts lines comes after it.
+    cuts = [line for line in script.splitlines() if "| cut -c" in line or "tail -c" in line]
+    assert [line for line in cuts if "| redact | cut -c" not in line] == []
     assert "tls.key" not in script.partition("collect() {")[2]
 
 
