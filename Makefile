@@ -5,7 +5,7 @@ PYTHON := .venv/bin/python
 PYINFRA := .venv/bin/pyinfra
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down deploy shell status rotate forget test test-unit test-mutations isolation-report test-matrix lint \
+.PHONY: help demo demo-down deploy shell status drain undrain check patch uninstall rotate forget test test-unit test-mutations isolation-report test-matrix lint \
 	lock refresh-images image-report settings-reference env-import venv controller browsers
 .SILENT:
 
@@ -24,6 +24,15 @@ demo-down: ## Remove the demo's host and page, its volumes, and a Docker engine 
 
 deploy: controller ## Deploy to the hosts of inventory.py, else to the demo's (LAB=NAME: to that lab)
 	$(PYINFRA) -y inventory.py deploy.py
+
+drain: controller ## No new sessions; those that run end in DEADLINE minutes, if you give one
+	DEADLINE="$(DEADLINE)" $(PYINFRA) -y inventory.py ops/drain.py
+
+undrain: controller ## Sessions start again
+	$(PYINFRA) -y inventory.py ops/undrain.py
+
+check: controller ## Try on each host what a session reaches; a leak is an error (ALSO=address:port,…)
+	ALSO="$(ALSO)" $(PYINFRA) -y inventory.py ops/check.py
 
 shell: ## Open a root shell on the lab host (LAB=NAME: on that one)
 	python3 -m tests.lab shell $(or $(LAB),demo)

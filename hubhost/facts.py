@@ -10,10 +10,23 @@ from typing import Any
 from pyinfra.api.facts import FactBase
 from typing_extensions import override
 
+from hubhost.check import Listening
+from hubhost.drain import Drain as DrainState
 from hubhost.hostfile import FileState, HostFolder
 from hubhost.images import NAME_LABEL, PREFIX, PresentImage
 from hubhost.isolation import JUMPS, JUMPS6
-from hubhost.paths import DAEMON_JSON, FIREWALL, FIREWALL_UNIT, FORGET, GUARD_DIGEST, SECRETS, TLS
+from hubhost.paths import (
+    DAEMON_JSON,
+    DRAIN,
+    DRAIN_STATE,
+    FIREWALL,
+    FIREWALL_UNIT,
+    FORGET,
+    GUARD_DIGEST,
+    ISOLATION_STATE,
+    SECRETS,
+    TLS,
+)
 from hubhost.preflight import HostReport
 from hubhost.service import (
     DATABASE_NAME,
@@ -214,6 +227,36 @@ class Kept(FactBase[int | None]):
     @override
     def process(self, output: list[str]) -> int | None:
         return None if "unknown" in output else sum(map(int, output))
+
+
+class Drain(FactBase[DrainState | None]):
+    """Whether the hub is drained; None: there is none, or it knows nothing of drains."""
+
+    @override
+    def command(self) -> str:
+        return f"[ -d {DRAIN} ] && echo && cat {DRAIN_STATE} 2>/dev/null; true"
+
+    @override
+    def process(self, output: list[str]) -> DrainState | None:
+        return DrainState.parse("\n".join(output)) if output else None
+
+
+class Listens(FactBase[Listening]):
+    """What listens on the host, by TCP, and the host's IPv4 addresses, but for loopback's."""
+
+    default = Listening
+
+    @override
+    def command(self) -> str:
+        return r"""
+ss -Hltnp 2>/dev/null | sed -E 's/^[^ ]+ +[^ ]+ +[^ ]+ +([^ ]+) +[^ ]+ *(users:\(\("([^"]*)")?.*/listen \1 \3/'
+ip -4 -o address show 2>/dev/null | awk '$4 !~ /^127\./ { sub("/.*", "", $4); print "address", $4 }'
+true
+"""
+
+    @override
+    def process(self, output: list[str]) -> Listening:
+        return Listening.parse(output)
 
 
 class Content(FactBase[str]):
@@ -578,6 +621,8 @@ made=$(docker container inspect -f '{{{{.Image}}}}' {HUB_NAME} 2>/dev/null \\
   | xargs -r docker image inspect -f '{{{{.Created}}}}' 2>/dev/null)
 echo "images_made $([ -z "$made" ] || date -d "$made" +%s)"
 echo "firewall $(systemctl is-active {FIREWALL_UNIT} 2>/dev/null)"
+[ -e {DRAIN_STATE} ] && echo "drain $(cat {DRAIN_STATE})"
+[ -e {ISOLATION_STATE} ] && echo "isolation $(cat {ISOLATION_STATE})"
 [ -e /var/run/reboot-required ] && echo reboot_required yes
 true
 """

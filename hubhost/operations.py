@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import base64
+import json
 import shlex
 from collections.abc import Generator
 from ipaddress import IPv4Network
+from logging import ERROR, INFO
 from typing import Any
 
-from pyinfra.api.command import StringCommand
+from pyinfra import logger
+from pyinfra.api.command import FunctionCommand, StringCommand
 from pyinfra.api.operation import operation
 from pyinfra.context import host
 
-from hubhost import facts
+from hubhost import check, facts
 from hubhost.engine import daemon_configuration, engine_packages
 from hubhost.hostfile import SERVICES_GROUP, HostFile, HostFolder, outdated
 from hubhost.images import (
@@ -27,15 +30,25 @@ from hubhost.images import (
 )
 from hubhost.isolation import JUMPS, JUMPS6, Policy, chains, chains6, listing
 from hubhost.network import Network, rebuild
-from hubhost.paths import DAEMON_JSON, DOCKER_SOCKET, FIREWALL_UNIT, FORGET, SECRETS, STATE
+from hubhost.drain import begin
+from hubhost.paths import (
+    DAEMON_JSON,
+    DOCKER_SOCKET,
+    DRAIN_STATE,
+    FIREWALL_UNIT,
+    FORGET,
+    ISOLATION_STATE,
+    SECRETS,
+    STATE,
+)
 from hubhost.rotation import Rotation
 from hubhost.rotation import discard as rotation_script
 from hubhost.secrets import Secret, secrets_script
-from hubhost.service import HUB_NAME, PROXY_NAME, Action, Service, plan
+from hubhost.service import FILTER_NAME, HUB_NAME, PROXY_NAME, Action, Service, plan
 from hubhost.services import HUB_PURGE
 from hubhost.settings import Settings
 
-Commands = Generator[StringCommand]
+Commands = Generator[StringCommand | FunctionCommand]
 
 RULES_DO_NOT_LOAD = (
     "firewall: the rules do not load and those of before still stand; why is told above,"
@@ -131,6 +144,62 @@ def forget(user: str) -> Commands:
             f"{FORGET / 'forget'} erase",
             stdin=user,
         )
+
+
+@operation()
+def drain(minutes: int | None) -> Commands:
+    """Have no session start, and end those that run in so many minutes (None: leave them alone).
+
+    The same again changes nothing: the deadline stays.
+    """
+    state = host.get_fact(facts.Drain)
+    if state is None or not state.drained or state.minutes != minutes:
+        yield script(*begin(minutes))
+
+
+@operation()
+def undrain() -> Commands:
+    """Let sessions start again."""
+    state = host.get_fact(facts.Drain)
+    if state and state.drained:
+        yield StringCommand(f"rm -f {DRAIN_STATE}")
+
+
+PROBE = f"docker exec -i {FILTER_NAME} python3 -m docker_filter probe"
+LOCK_CHECK = f"flock /run/lock/integrable-jupyterhub-check {PROBE}"
+
+
+@operation(is_idempotent=False)
+def isolation_check(settings: Settings, also: tuple[tuple[str, int], ...] = ()) -> Commands:
+    """Try, from a container made as sessions are, what a session reaches; a leak is an error."""
+    yield FunctionCommand(_check, (settings, also), {})
+
+
+def _check(state: Any, host: Any, settings: Settings, also: tuple[tuple[str, int], ...]) -> bool:
+    """Whether all is as the policy wants it; says so, door by door."""
+
+    def ask(command: str, stdin: str = "") -> list[str] | None:
+        done, output = host.run_shell_command(command, _stdin=stdin)
+        if not done:
+            logger.error("%s%s", host.print_prefix, output.stderr or f"failed: {command[:60]}")
+        return output.stdout_lines if done else None
+
+    doors = check.doors(settings, host.get_fact(facts.Listens), also)
+    seen = ask(LOCK_CHECK, check.wire(doors))
+    hubs = json.dumps([door.target for door in doors if door.control == "hub"])
+    by_hub = ask(f"docker exec -i {HUB_NAME} python -c {shlex.quote(check.KNOCK)}", hubs)
+    by_host = ask(check.knock([door for door in doors if door.control == "host"]) or "true")
+    clock = ask("date +%s")
+    if seen is None or by_hub is None or by_host is None or clock is None:
+        return False
+    verdicts = check.verdicts(doors, json.loads(seen[-1]), {"hub": by_hub, "host": by_host})
+    for verdict in verdicts:
+        logger.log(ERROR if verdict.problem else INFO, "%s%s", host.print_prefix, verdict)
+    found = check.Checked.of(int(clock[0]), verdicts)
+    kept = ask(
+        f"cat > {ISOLATION_STATE}.new; mv {ISOLATION_STATE}.new {ISOLATION_STATE}", found.json
+    )
+    return kept is not None and not found.wrong
 
 
 @operation()

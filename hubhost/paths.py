@@ -16,6 +16,10 @@ STATE = PurePosixPath("/var/lib/integrable-jupyterhub")
 HUB_STATE = STATE / "hub"
 """What the hub keeps on disk, beside its database; root alone enters."""
 ARCHIVE, FORGET_REQUESTS = HUB_STATE / "archive", HUB_STATE / "forget"
+DRAIN = HUB_STATE / "drain"
+DRAIN_STATE = DRAIN / "state.json"
+ISOLATION_STATE = STATE / "isolation.json"
+"""What the last `make check` found."""
 FORGET = ETC / "forget"
 FORGET_UNIT = "integrable-jupyterhub-forget"
 DOCKER_SOCKET = PurePosixPath("/var/run/docker.sock")

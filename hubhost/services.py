@@ -11,6 +11,7 @@ from hubhost.isolation import DATABASE_PORT, HUB_PORT, PROXY_API_PORT, PROXY_POR
 from hubhost.paths import (
     ARCHIVE,
     DOCKER_SOCKET,
+    DRAIN,
     ETC,
     FORGET_REQUESTS,
     HUB_STATE,
@@ -180,6 +181,7 @@ def hub(settings: Settings) -> Service:
             # Also where nothing is archived now: what was, expires, and is erased on request.
             Mount(str(ARCHIVE), "/var/lib/jupyterhub/archive", read_only=False),
             Mount(str(FORGET_REQUESTS), "/var/lib/jupyterhub/forget", read_only=False),
+            Mount(str(DRAIN), "/var/lib/jupyterhub/drain", taken_up=True),
             *(_secret(name) for name in names),
         ),
         tmpfs=(("/tmp", "size=64m,mode=1777"),),
@@ -196,8 +198,9 @@ HUB_FOLDERS = (
     HostFolder(HUB_STATE, 0o700, 0, 0),
     HostFolder(ARCHIVE, 0o700, HUB_USER, SERVICES_GROUP),
     HostFolder(FORGET_REQUESTS, 0o700, HUB_USER, SERVICES_GROUP),
+    HostFolder(DRAIN, 0o755, 0, 0),
 )
-"""What the hub writes to on the host."""
+"""What the hub writes to on the host; and the last, what it is told there."""
 
 
 def hub_files(settings: Settings) -> tuple[HostFile, ...]:

@@ -18,6 +18,8 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
+from hubhost.check import Checked
+from hubhost.drain import Drain
 from hubhost.settings import Settings
 from hubhost.tls import WARN_BEFORE
 
@@ -84,6 +86,8 @@ class HostStatus:
     images_made: int
     firewall: str
     reboot_required: bool
+    drain: Drain
+    checked: Checked
 
     @classmethod
     def parse(cls, lines: Iterable[str]) -> HostStatus:
@@ -122,6 +126,8 @@ class HostStatus:
             images_made=number("images_made"),
             firewall=values.get("firewall", ""),
             reboot_required="reboot_required" in values,
+            drain=Drain.parse(values.get("drain", "")),
+            checked=Checked.parse(values.get("isolation", "")),
         )
 
 
@@ -178,6 +184,12 @@ def _of_services(status: HostStatus) -> Iterator[Finding]:
             message = f"was restarted {service.restarts} times since it was made"
             remedy = f"look why: host# docker logs {service.name}"
             yield Finding(Severity.WARNING, service.name, message, remedy)
+    if status.drain.drained:
+        remedy = "when the maintenance is over: make undrain"
+        yield Finding(Severity.WARNING, "drain", "new sessions get 503", remedy)
+    for wrong in status.checked.wrong:
+        remedy = "deploy, then look again: make check"
+        yield Finding(Severity.ERROR, "isolation", wrong, remedy)
     if status.firewall != "active":
         message = f"its unit is {status.firewall or 'missing'}"
         yield Finding(Severity.ERROR, "firewall", message, "deploy: it loads the rules")
@@ -225,6 +237,26 @@ def since(seconds: float) -> str:
     return f"{max(seconds, 0):.0f} s"
 
 
+def drained(status: HostStatus) -> str:
+    """What becomes of the sessions."""
+    if not status.drain.drained:
+        return ""
+    if status.drain.deadline is None:
+        return ", drained: no new ones"
+    left = status.drain.deadline - status.clock
+    end = f"those end in {since(left)}" if left > 0 else "ended"
+    return f", drained: no new ones, {end}"
+
+
+def checked(status: HostStatus) -> str:
+    """Of the last look at the isolation."""
+    last = status.checked
+    if not last.at:
+        return "never checked"
+    verdict = f"{len(last.wrong)} of {last.tried} doors wrong" if last.wrong else "as it should be"
+    return f"{verdict}, checked {since(status.clock - last.at)} ago"
+
+
 def screen(
     name: str, status: HostStatus, limits: Limits, drift: tuple[str, ...] | None, now: float
 ) -> str:
@@ -234,7 +266,7 @@ def screen(
     left = status.certificate_end - status.clock
     rows = [
         *((s.name.removeprefix("jupyterhub_"), s.line(status.clock)) for s in status.services),
-        ("sessions", f"{status.sessions} of {limits.max_sessions}"),
+        ("sessions", f"{status.sessions} of {limits.max_sessions}{drained(status)}"),
         ("memory", f"{status.memory_free_mb} of {status.memory_mb} MB free"),
         ("disk", f"{status.disk_free_mb // 1000} of {status.disk_mb // 1000} GB free"),
         ("certificate", f"ends in {since(left)}" if left > 0 else "has ended"),
@@ -243,6 +275,7 @@ def screen(
             f"epoch {limits.images_epoch}, {since(status.clock - status.images_made)} old",
         ),
         ("firewall", status.firewall or "missing"),
+        ("isolation", checked(status)),
         ("drift", "unknown" if drift is None else ", ".join(drift) or "none"),
     ]
     verdict = [f"  {f.severity.name:<8} {f}" for f in sorted(found, key=lambda f: -f.severity)]
