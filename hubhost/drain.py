@@ -11,6 +11,8 @@ from hubhost.errors import Problem, Problems
 from hubhost.paths import DRAIN_STATE
 
 LONGEST_MINUTES = 24 * 60
+END_SECONDS = 600
+"""How long the hub may take, after the deadline, to archive and end all sessions."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,8 @@ def begin(minutes: int | None) -> Iterable[str]:
     """Shell: drained from now on; the hub sees the file when it is whole."""
     new = f"{DRAIN_STATE}.new"
     deadline = "null" if minutes is None else f"$(( $(date +%s) + {60 * minutes} ))"
+    state = '{"minutes": %s, "deadline": %s}\\n'
     return (
-        f'printf \'{{"minutes": %s, "deadline": %s}}\\n\' {json.dumps(minutes)} "{deadline}" > {new}',
+        f"printf '{state}' {json.dumps(minutes)} \"{deadline}\" > {new}",
         f"chmod 644 {new}; mv {new} {DRAIN_STATE}",
     )

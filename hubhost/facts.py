@@ -12,13 +12,17 @@ from typing_extensions import override
 
 from hubhost.check import Listening
 from hubhost.drain import Drain as DrainState
+from hubhost.engine import HELD_PACKAGES
 from hubhost.hostfile import FileState, HostFolder
 from hubhost.images import NAME_LABEL, PREFIX, PresentImage
 from hubhost.isolation import JUMPS, JUMPS6
 from hubhost.paths import (
+    ARCHIVE,
+    BEFORE,
     DAEMON_JSON,
     DRAIN,
     DRAIN_STATE,
+    ETC,
     FIREWALL,
     FIREWALL_UNIT,
     FORGET,
@@ -57,6 +61,20 @@ DOCKER_ROOT = """
 docker_root=$(docker info --format '{{.DockerRootDir}}' 2>/dev/null)
 [ -d "$docker_root" ] || docker_root=/var/lib
 """
+
+
+REBOOT_DUE = r"""
+[ -e /run/reboot-required ] && echo "Debian wants it"
+running=$(uname -r)
+newest=$(printf '%s\n' /boot/vmlinuz-* "/boot/vmlinuz-$running" | sort -V | tail -n 1)
+[ ! -e "$newest" ] || [ "${newest#/boot/vmlinuz-}" = "$running" ] \
+  || echo "${newest#/boot/vmlinuz-} is installed, $running runs"
+# A fixed kernel often has the name of the one before; its version tells.
+version=$(dpkg-query -Wf '${Version}' "linux-image-$running" 2>/dev/null)
+[ -z "$version" ] || uname -v | grep -qF "$version" || echo "linux-image-$running is $version now"
+true
+"""
+"""Shell: why a reboot is due, a line each."""
 
 
 def _quoted(words: tuple[str, ...]) -> str:
@@ -249,7 +267,7 @@ class Listens(FactBase[Listening]):
     @override
     def command(self) -> str:
         return r"""
-ss -Hltnp 2>/dev/null | sed -E 's/^[^ ]+ +[^ ]+ +[^ ]+ +([^ ]+) +[^ ]+ *(users:\(\("([^"]*)")?.*/listen \1 \3/'
+ss -Hltnp 2>/dev/null | awk '{ split($6, program, "\""); print "listen", $4, program[2] }'
 ip -4 -o address show 2>/dev/null | awk '$4 !~ /^127\./ { sub("/.*", "", $4); print "address", $4 }'
 true
 """
@@ -303,6 +321,182 @@ for package in {_quoted(packages)}; do
 done
 true
 """
+
+    @override
+    def process(self, output: list[str]) -> list[str]:
+        return output
+
+
+class Noted(FactBase[bool]):
+    """Whether it is noted what was on the host before the first deployment."""
+
+    default = bool
+
+    @override
+    def command(self) -> str:
+        return f"[ -d {BEFORE} ] && echo yes; true"
+
+    @override
+    def process(self, output: list[str]) -> bool:
+        return "yes" in output
+
+
+class DaemonBefore(FactBase[str | None]):
+    """daemon.json as it was before the first deployment; empty: there was none; None: unknown."""
+
+    @override
+    def command(self) -> str:
+        return f"""
+[ -d {BEFORE} ] && [ ! -e {BEFORE}/late ] || exit 0
+echo known; cat {BEFORE}/daemon.json 2>/dev/null
+true
+"""
+
+    @override
+    def process(self, output: list[str]) -> str | None:
+        return "\n".join([*output[1:], ""]) if output[1:] else "" if output else None
+
+
+class Ours(FactBase[list[str]]):
+    """What an uninstall would remove, a line each, and what it would leave ("stays: …").
+
+    `script` is files/uninstall/uninstall.sh, rendered.
+    """
+
+    default = list
+
+    @override
+    def command(self, script: str) -> str:
+        return f"mode=list\n{script}"
+
+    @override
+    def process(self, output: list[str]) -> list[str]:
+        return output
+
+
+class Lost(FactBase[str]):
+    """What would be lost with the hub, for a person."""
+
+    default = str
+
+    @override
+    def command(self) -> str:
+        users = 'psql -U "$POSTGRES_USER" -d "$POSTGRES_DB" -Atc "select count(*) from users"'
+        return f"""
+[ -d {ETC} ] || exit 0
+sessions=$(docker ps -q --filter label={ROLE_LABEL}=session 2>/dev/null | wc -l)
+users=$(docker exec {DATABASE_NAME} sh -c {quote(users)} 2>/dev/null) || users=unknown
+archives=$(ls {ARCHIVE} 2>/dev/null | grep -c 'tar.gz$')
+echo "$sessions running sessions, $users users, $archives archives"
+"""
+
+    @override
+    def process(self, output: list[str]) -> str:
+        return output[0] if output else ""
+
+
+class Unheld(FactBase[list[str]]):
+    """The engine's packages that are installed and not held."""
+
+    default = list
+
+    @override
+    def command(self) -> str:
+        return f"""
+held=$(apt-mark showhold 2>/dev/null)
+for package in {" ".join(HELD_PACKAGES)}; do
+  [ "$(dpkg-query -Wf '${{Status}}' $package 2>/dev/null)" = "install ok installed" ] || continue
+  printf '%s\n' "$held" | grep -qx $package || echo $package
+done
+true
+"""
+
+    @override
+    def process(self, output: list[str]) -> list[str]:
+        return output
+
+
+class Updates(FactBase[list[str]]):
+    """Packages of the host that `make patch` would update, by the lists of the archive it has."""
+
+    default = list
+
+    @override
+    def command(self) -> str:
+        return f"""
+{{
+  apt-get -qqs full-upgrade
+  held=$(cat {BEFORE}/held 2>/dev/null)
+  [ -z "$held" ] || apt-get -qqs --ignore-hold --only-upgrade install $held
+}} 2>/dev/null | sed -n 's/^Inst \\([^ ]*\\).*/\1/p' | sort -u
+"""
+
+    @override
+    def process(self, output: list[str]) -> list[str]:
+        return output
+
+
+class RebootDue(FactBase[list[str]]):
+    """Why the host should reboot, a line each."""
+
+    default = list
+
+    @override
+    def command(self) -> str:
+        return REBOOT_DUE
+
+    @override
+    def process(self, output: list[str]) -> list[str]:
+        return output
+
+
+class Boot(FactBase[str]):
+    """Another after each boot; PID 1's start tells of that of a system container."""
+
+    default = str
+
+    @override
+    def command(self) -> str:
+        return "cat /proc/sys/kernel/random/boot_id; awk '{ print $22 }' /proc/1/stat"
+
+    @override
+    def process(self, output: list[str]) -> str:
+        return " ".join(output)
+
+
+SESSIONS = f"docker ps -q --filter label={ROLE_LABEL}=session"
+
+
+class Sessions(FactBase[int]):
+    """How many sessions there are."""
+
+    default = int
+
+    @override
+    def requires_command(self) -> str:
+        return "docker"
+
+    @override
+    def command(self) -> str:
+        return f"{SESSIONS}; true"
+
+    @override
+    def process(self, output: list[str]) -> int:
+        return len(output)
+
+
+class NotServing(FactBase[list[str]]):
+    """Names of those services that do not serve now."""
+
+    default = list
+
+    @override
+    def command(self, services: tuple[Service, ...]) -> str:
+        return "".join(
+            f"docker exec {service.name} {_quoted(service.health)} >/dev/null 2>&1"
+            f" || echo {service.name}\n"
+            for service in services
+        )
 
     @override
     def process(self, output: list[str]) -> list[str]:
@@ -623,7 +817,7 @@ echo "images_made $([ -z "$made" ] || date -d "$made" +%s)"
 echo "firewall $(systemctl is-active {FIREWALL_UNIT} 2>/dev/null)"
 [ -e {DRAIN_STATE} ] && echo "drain $(cat {DRAIN_STATE})"
 [ -e {ISOLATION_STATE} ] && echo "isolation $(cat {ISOLATION_STATE})"
-[ -e /var/run/reboot-required ] && echo reboot_required yes
+[ -z "$({{ {REBOOT_DUE} }})" ] || echo reboot_required yes
 true
 """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import shlex
+import time
 from collections.abc import Generator
 from ipaddress import IPv4Network
 from logging import ERROR, INFO
@@ -16,6 +17,7 @@ from pyinfra.api.operation import operation
 from pyinfra.context import host
 
 from hubhost import check, facts
+from hubhost.drain import END_SECONDS, begin
 from hubhost.engine import daemon_configuration, engine_packages
 from hubhost.hostfile import SERVICES_GROUP, HostFile, HostFolder, outdated
 from hubhost.images import (
@@ -30,11 +32,12 @@ from hubhost.images import (
 )
 from hubhost.isolation import JUMPS, JUMPS6, Policy, chains, chains6, listing
 from hubhost.network import Network, rebuild
-from hubhost.drain import begin
 from hubhost.paths import (
+    BEFORE,
     DAEMON_JSON,
     DOCKER_SOCKET,
     DRAIN_STATE,
+    ETC,
     FIREWALL_UNIT,
     FORGET,
     ISOLATION_STATE,
@@ -57,6 +60,9 @@ RULES_DO_NOT_LOAD = (
 
 # An earlier run that was killed may still be at it on the host: wait for it, don't work against it.
 APT = "apt-get -qy -o DPkg::Lock::Timeout=600"
+INSTALLED = (
+    "dpkg-query -Wf '${db:Status-Status} ${Package}\\n' | sed -n 's/^installed //p' | sort -u"
+)
 LOCKED = "exec 9>/run/lock/integrable-jupyterhub-{}; flock 9\n"
 
 
@@ -75,7 +81,44 @@ def packages(packages: tuple[str, ...]) -> Commands:
             "export DEBIAN_FRONTEND=noninteractive",
             LOCKED.format("apt") + "dpkg --configure -a",
             f"{APT} update || {{ sleep 2; {APT} update; }}",
+            # What this run adds is noted for the uninstall, with what it needs.
+            f"mkdir -p {BEFORE}; cd {BEFORE}; [ -e installing ] || {INSTALLED} > installing",
             f"{APT} install --no-install-recommends {shlex.join(missing)}",
+            f"{INSTALLED} | comm -13 installing - >> installed; rm installing",
+        )
+
+
+@operation()
+def note_before() -> Commands:
+    """Note what is on the host, for the uninstall; `late`: it was deployed before that was done."""
+    if not host.get_fact(facts.Noted):
+        new = f"{BEFORE}.new"
+        yield script(
+            f"(umask 022; mkdir -p {STATE}); umask 077; rm -rf {new}; mkdir {new}; cd {new}",
+            f"[ ! -e {ETC} ] || touch late",
+            f"{INSTALLED} > packages",
+            f"[ ! -e {DAEMON_JSON} ] || cp -p {DAEMON_JSON} daemon.json",
+            f"[ ! -d {DAEMON_JSON.parent} ] || touch etc-docker",
+            "! getent group docker >/dev/null || touch docker-group",
+            "for key in net.ipv4.ip_forward net.bridge.bridge-nf-call-iptables; do",
+            '  value=$(sysctl -n $key 2>/dev/null) && echo "$key = $value" >> sysctl || true',
+            "done",
+            "nft list tables > tables 2>/dev/null || true",
+            "iptables -w -S FORWARD 2>/dev/null | sed -n 's/^-P FORWARD //p' > forward || true",
+            "[ -s forward ] || echo ACCEPT > forward",
+            f"mv {new} {BEFORE}",
+        )
+
+
+@operation()
+def held_engine() -> Commands:
+    """Hold the engine's packages: an update of theirs restarts Docker under the sessions."""
+    unheld = host.get_fact(facts.Unheld)
+    if unheld:
+        names = shlex.join(unheld)
+        yield script(
+            f"apt-mark hold {names} >/dev/null",
+            f"printf '%s\\n' {names} >> {BEFORE}/held",
         )
 
 
@@ -163,6 +206,110 @@ def undrain() -> Commands:
     state = host.get_fact(facts.Drain)
     if state and state.drained:
         yield StringCommand(f"rm -f {DRAIN_STATE}")
+
+
+def _due() -> bool:
+    """Whether the host has updates to install, or to reboot for: else nobody need be bothered."""
+    return bool(host.get_fact(facts.Updates) or host.get_fact(facts.RebootDue))
+
+
+@operation()
+def drain_to_patch(minutes: int) -> Commands:
+    """Drain, where there is something to patch; a deadline of before stays."""
+    state = host.get_fact(facts.Drain)
+    if _due() and (state is None or state.deadline is None):
+        yield script(*begin(minutes))
+
+
+@operation()
+def sessions_ended() -> Commands:
+    """Wait for the deadline, and until the hub has ended what ran, where there is to patch."""
+    state = host.get_fact(facts.Drain)
+    if _due() and state and state.deadline is not None and host.get_fact(facts.Sessions):
+        yield script(
+            f'until [ -z "$({facts.SESSIONS})" ]; do',
+            f'  if [ "$(date +%s)" -ge {state.deadline + END_SECONDS} ]; then',
+            f"    echo 'sessions: the hub did not end them; look why: docker logs {HUB_NAME}' >&2",
+            "    exit 1",
+            "  fi; sleep 2",
+            "done",
+        )
+
+
+@operation(is_idempotent=False)
+def package_lists() -> Commands:
+    """Fetch the lists of Debian's archive."""
+    yield script(LOCKED.format("apt") + f"{APT} update || {{ sleep 2; {APT} update; }}")
+
+
+@operation()
+def updates() -> Commands:
+    """Install Debian's updates, and the engine's, which deployments hold; nothing asks."""
+    if host.get_fact(facts.Updates):
+        yield script(
+            "export DEBIAN_FRONTEND=noninteractive APT_LISTCHANGES_FRONTEND=none",
+            "export UCF_FORCE_CONFFOLD=1 NEEDRESTART_SUSPEND=1",
+            LOCKED.format("apt") + "dpkg --force-confold --configure -a",
+            f"held=$(cat {BEFORE}/held 2>/dev/null || true)",
+            'hold() { [ -z "$held" ] || apt-mark "$1" $held >/dev/null; }',
+            "trap 'hold hold' EXIT; hold unhold",
+            f"{APT} -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold"
+            " full-upgrade",
+        )
+
+
+@operation()
+def reboot(seconds: int = 900) -> Commands:
+    """Reboot where that is due, and wait so long for the host to answer again."""
+    if not host.get_fact(facts.RebootDue):
+        return
+    yield FunctionCommand(_reboot, (seconds,), {})
+
+
+def _reboot(state: Any, host: Any, seconds: int) -> bool:
+    """pyinfra's own looks at the uptime, which in a system container is its machine's."""
+    before = host.get_fact(facts.Boot)
+    # Detached, so that the answer comes before the connection ends.
+    host.run_shell_command("(sleep 1; systemctl reboot) </dev/null >/dev/null 2>&1 &")
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        time.sleep(2)
+        try:
+            host.disconnect()
+            host.connect(show_errors=False)
+            if host.connected and host.get_fact(facts.Boot) not in ("", before):
+                return True
+        except Exception as error:  # noqa: BLE001  (half gone, or half there: next time)
+            logger.debug("not back yet: %s", error)
+    logger.error(
+        "%sit does not answer %d s after its reboot; look at its console",
+        host.print_prefix,
+        seconds,
+    )
+    return False
+
+
+@operation()
+def serving(services: tuple[Service, ...]) -> Commands:
+    """Wait until all services serve, after a boot."""
+    if host.get_fact(facts.NotServing, services=services):
+        for service in services:
+            yield script(
+                *_wait(
+                    f"docker exec {service.name} {shlex.join(service.health)} >/dev/null 2>&1",
+                    service.name,
+                    2 * service.start_timeout,
+                    f"does not serve, its last lines are above; `docker logs {service.name}` on the"
+                    " host has all",
+                )
+            )
+
+
+@operation()
+def uninstall(daemon: str, content: str, removal: str) -> Commands:
+    """Remove what this project made. `daemon`, `content`: what becomes of daemon.json."""
+    if [line for line in host.get_fact(facts.Ours, script=removal) if not line.startswith("stays")]:
+        yield StringCommand(f"mode=remove daemon={daemon}\n{removal}", _stdin=content)
 
 
 PROBE = f"docker exec -i {FILTER_NAME} python3 -m docker_filter probe"

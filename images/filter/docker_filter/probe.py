@@ -2,14 +2,14 @@
 
 Two containers are made as sessions are, but for what runs in them: one listens, as a neighbour; the
 other knocks at the doors that standard input lists in JSON ({"port": of the neighbour, "doors":
-[[protocol, address, port]]}), and tells, as a list in JSON, what it saw at each. Then both are gone.
+[[protocol, address, port]]}), and tells, as a list in JSON, what it saw. Then both are gone.
 """
 
 import asyncio
 import json
 import sys
-from contextlib import asynccontextmanager
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote

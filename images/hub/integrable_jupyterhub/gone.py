@@ -154,7 +154,7 @@ class Maintenance(Gone):
 
     def get(self) -> None:
         drained = drain.read()
-        ends = drained and drained.deadline
+        ends = drained.deadline if drained else None
         told = datetime.fromtimestamp(ends, UTC).isoformat() if ends is not None else None
         self.set_header("Cache-Control", "no-store")
         self.set_header("Content-Type", "application/json")
