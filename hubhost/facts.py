@@ -49,7 +49,7 @@ WARN_SECONDS = int(WARN_BEFORE.total_seconds())
 
 ENGINE_PACKAGE = """
 for package in docker.io docker-ce; do
-  [ "$(dpkg-query -Wf '${Status}' $package 2>/dev/null)" = "install ok installed" ] \\
+  [ "$(dpkg-query -Wf '${db:Status-Status}' $package 2>/dev/null)" = installed ] \\
     && echo "engine_package $package" && found=$package
 done
 # A package that is half installed owns its file too: that is no engine of somebody else's.
@@ -124,7 +124,7 @@ ss -Hltnp 2>/dev/null | awk '{{ print "listen", $4, $6 }}'
 ip -4 -o route show 2>/dev/null | sed 's/^/route /'
 sed 's/^/daemon_json /' {quote(str(DAEMON_JSON))} 2>/dev/null
 [ -e /snap/bin/docker ] && echo engine_kind snap
-[ "$(dpkg-query -Wf '${{Status}}' podman-docker 2>/dev/null)" = "install ok installed" ] \\
+[ "$(dpkg-query -Wf '${{db:Status-Status}}' podman-docker 2>/dev/null)" = installed ] \\
   && echo engine_kind podman
 {ENGINE_PACKAGE}
 missing=yes
@@ -316,7 +316,7 @@ class MissingPackages(FactBase[list[str]]):
     def command(self, packages: tuple[str, ...]) -> str:
         return f"""
 for package in {_quoted(packages)}; do
-  [ "$(dpkg-query -Wf '${{Status}}' "$package" 2>/dev/null)" = "install ok installed" ] \\
+  [ "$(dpkg-query -Wf '${{db:Status-Status}}' "$package" 2>/dev/null)" = installed ] \\
     || echo "$package"
 done
 true
@@ -405,7 +405,7 @@ class Unheld(FactBase[list[str]]):
         return f"""
 held=$(apt-mark showhold 2>/dev/null)
 for package in {" ".join(HELD_PACKAGES)}; do
-  [ "$(dpkg-query -Wf '${{Status}}' $package 2>/dev/null)" = "install ok installed" ] || continue
+  [ "$(dpkg-query -Wf '${{db:Status-Status}}' $package 2>/dev/null)" = installed ] || continue
   printf '%s\n' "$held" | grep -qx $package || echo $package
 done
 true

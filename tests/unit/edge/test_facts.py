@@ -120,7 +120,7 @@ def docker_host(programs: Programs) -> Programs:
     """A Debian 13 with Docker, as its programs tell of it."""
     programs.add("dockerd")
     programs.add("docker", DOCKER)
-    programs.add("dpkg-query", '[ "$3" = docker.io ] && printf "install ok installed"')
+    programs.add("dpkg-query", '[ "$3" = docker.io ] && printf installed')
     programs.add("systemctl", '[ "$1 $2" = "is-active chrony" ] && echo active')
     programs.says("ss", 'LISTEN 0 128 0.0.0.0:22 0.0.0.0:* users:(("sshd",pid=1,fd=3))')
     programs.says("ip", "172.17.0.0/16 dev docker0 proto kernel scope link src 172.17.0.1")
@@ -180,7 +180,7 @@ def test_a_session_image_that_is_nowhere_is_told(
 
 
 def test_podmans_docker_is_told(docker_host: Programs) -> None:
-    docker_host.add("dpkg-query", '[ "$3" = podman-docker ] && printf "install ok installed"')
+    docker_host.add("dpkg-query", '[ "$3" = podman-docker ] && printf installed')
     assert host_report(docker_host).engine_kind == {"podman"}
 
 
@@ -283,7 +283,7 @@ def test_a_missing_file_has_no_content(programs: Programs, tmp_path: Path) -> No
 # --- Docker ----------------------------------------------------------------------------------
 @pytest.mark.parametrize("package", ["", "docker.io", "docker-ce"])
 def test_the_engines_package_and_debians_version_are_told(package: str, programs: Programs) -> None:
-    programs.add("dpkg-query", f'[ "$3" = "{package}" ] && printf "install ok installed"')
+    programs.add("dpkg-query", f'[ "$3" = "{package}" ] && printf installed')
     found, version = facts.Engine().process(programs.output(command(facts.Engine)))
     assert found == package
     assert version == subprocess.check_output(
@@ -310,7 +310,7 @@ def test_an_engine_half_installed_by_a_killed_run_is_still_debians(programs: Pro
 def test_only_packages_that_are_not_installed_are_missing(programs: Programs) -> None:
     programs.add(
         "dpkg-query",
-        'case "$3" in a) printf "install ok installed";; b) printf "deinstall ok config-files";;'
+        'case "$3" in a) printf installed;; b) printf "deinstall ok config-files";;'
         " *) exit 1;; esac",
     )
     output = programs.output(command(facts.MissingPackages, packages=("a", "b", "c")))
