@@ -14,9 +14,9 @@ from typing import Any
 from pyinfra import logger
 from pyinfra.api.command import FunctionCommand, StringCommand
 from pyinfra.api.operation import operation
-from pyinfra.context import host
+from pyinfra.context import host, state
 
-from hubhost import check, facts
+from hubhost import check, connection, facts
 from hubhost.drain import END_SECONDS, begin
 from hubhost.engine import daemon_configuration, engine_packages
 from hubhost.hostfile import SERVICES_GROUP, HostFile, HostFolder, outdated
@@ -70,6 +70,19 @@ def script(*lines: str, stdin: str | None = None) -> StringCommand:
     """A shell script that stops at its first error."""
     arguments: dict[str, Any] = {"_stdin": stdin} if stdin is not None else {}
     return StringCommand("\n".join(["set -eu", *lines]), **arguments)
+
+
+LOCKING = "Take the host's lock"
+
+
+@operation()
+def exclusive() -> Commands:
+    """Have the host for this run alone, until its connection ends; first of all that changes it.
+
+    Nothing on the host changes by it, and a plan (`--dry`) does not take the lock.
+    """
+    if state.is_executing and (refusal := connection.take_lock(state, host)):
+        yield script(f"echo {shlex.quote(refusal)} >&2; exit 1")
 
 
 @operation()
@@ -271,6 +284,7 @@ def _reboot(state: Any, host: Any, seconds: int) -> bool:
     before = host.get_fact(facts.Boot)
     # Detached, so that the answer comes before the connection ends.
     host.run_shell_command("(sleep 1; systemctl reboot) </dev/null >/dev/null 2>&1 &")
+    connection.release_lock(host)  # which the next step that asks for it takes again
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         time.sleep(2)

@@ -11,6 +11,8 @@ FIREWALL_UNIT = "integrable-jupyterhub-firewall.service"
 CERTIFICATE_CHECK = ETC / "certificate-check.sh"
 CERTIFICATE_UNIT = "integrable-jupyterhub-certificate"
 UNITS = PurePosixPath("/etc/systemd/system")
+LOCK = PurePosixPath("/run/integrable-jupyterhub.lock")
+"""Who changes something on the host holds it (hubhost/lock.py)."""
 GUARD_DIGEST = PurePosixPath("/run/integrable-jupyterhub-guard")
 STATE = PurePosixPath("/var/lib/integrable-jupyterhub")
 HUB_STATE = STATE / "hub"

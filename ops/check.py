@@ -17,4 +17,5 @@ except Problems as error:
 if host.get_fact(facts.Drain) is None:
     raise DeployError(f"{host.name}: there is no hub whose sessions can be checked; deploy first")
 
+operations.exclusive(name=operations.LOCKING)
 operations.isolation_check(name="Try what a session reaches", settings=settings, also=also)

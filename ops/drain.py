@@ -16,5 +16,6 @@ except Problems as error:
 if host.get_fact(facts.Drain) is None:
     raise DeployError(f"{host.name}: there is no hub that can be drained; deploy first")
 
+operations.exclusive(name=operations.LOCKING)
 ends = "leave the others alone" if minutes is None else f"end the others in {minutes} min"
 operations.drain(name=f"Let no session start, {ends}", minutes=minutes)

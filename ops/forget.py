@@ -14,4 +14,5 @@ if (kept := host.get_fact(facts.Kept, _stdin=user)) is None:
     raise DeployError(f"{host.name}: the hub does not answer; start it, or deploy, and try again")
 
 logger.info("%s: %d of the user: rows, archives, lines of logs", host.name, kept)
+operations.exclusive(name=operations.LOCKING)
 operations.forget(name="Erase what there is of the user", user=user)

@@ -42,6 +42,7 @@ logger.warning(
     minutes,
 )
 
+operations.exclusive(name=operations.LOCKING)
 preflight(settings)
 # Before anybody is bothered: builds take minutes, and one that fails leaves all as it is.
 images(settings)

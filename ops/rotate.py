@@ -17,6 +17,7 @@ try:
 except Problems as error:
     raise DeployError(str(error)) from None
 
+operations.exclusive(name=operations.LOCKING)
 for rotation in wanted:
     logger.warning("%s: %s", host.name, rotation)
     operations.discard(name=f"Discard {rotation.name}", rotation=rotation)

@@ -2,4 +2,5 @@
 
 from hubhost import operations
 
+operations.exclusive(name=operations.LOCKING)
 operations.undrain(name="Let sessions start")

@@ -26,6 +26,7 @@ if lost := host.get_fact(facts.Lost):
     logger.warning("%s: lost for good: %s; tokens, secrets, certificates", host.name, lost)
 for line in host.get_fact(facts.Ours, script=script):
     logger.info("%s%s", host.print_prefix, line)
+operations.exclusive(name=operations.LOCKING)
 operations.uninstall(
     name="Remove what was made here",
     daemon=uninstall.of_daemon(current, before, wanted),

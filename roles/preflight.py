@@ -10,6 +10,7 @@ from pyinfra.context import host, inventory
 from hubhost import facts
 from hubhost.errors import Problems
 from hubhost.images import ImageSet, mirrors
+from hubhost.operations import LOCKING, exclusive
 from hubhost.preflight import problems, warnings
 from hubhost.settings import Settings, load, unknown_groups
 from hubhost.tls import given_files
@@ -46,3 +47,4 @@ def preflight(settings: Settings) -> None:
         raise DeployError("\n".join(map(str, found)))
     for warning in warnings(report):
         logger.warning("%s: %s", host.name, warning)
+    exclusive(name=LOCKING)

@@ -114,8 +114,8 @@ class Deployment:
     def runbook(self, line: str, *, timeout: float = 900, **names: str) -> Command:
         """Do what docs/operations.md tells a person to type: that very line.
 
-        `host#` is a root shell on the host; whatever asks is answered yes. Words of the line in
-        capitals, NAME for one, are replaced by what `names` gives for them.
+        `host#` is a root shell on the host; pyinfra asks for the return key, and gets it. Words of
+        the line in capitals, NAME for one, are replaced by what `names` gives for them.
 
         Raises:
             AssertionError: the runbook has no such line.
@@ -128,7 +128,7 @@ class Deployment:
             ssh_command(self.host.ssh_config, shell) if on_host else shell,
             cwd=ROOT,
             env=self.environment,
-            input="y\n" * 9,
+            input="\n" * 9,
             capture_output=True,
             text=True,
             timeout=timeout,

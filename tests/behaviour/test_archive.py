@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import io
-import os
 import secrets
 import shlex
-import subprocess
 import tarfile
 import time
 from collections.abc import Callable, Iterator
@@ -15,11 +13,10 @@ from typing import Any
 
 import pytest
 
-from tests.deployment import PYINFRA, Deployment, Run
+from tests.deployment import Deployment, Run
 from tests.lab import Host, engine
 from tests.lab.client import Hub, Session
 from tests.lab.demo import hub_of
-from tests.lab.host import ROOT
 
 FOLDER = "/var/lib/integrable-jupyterhub/hub"
 LIMIT_SECONDS = 30
@@ -102,21 +99,6 @@ def start(archiving: Hub, user: Callable[[], str]) -> Callable[[], tuple[str, Se
 def archives(hub: Hub, name: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = hub.call("GET", f"/archives?user={name}", 200).json()
     return found
-
-
-def forget(host: Host, name: str, *options: str) -> str:
-    """`make forget`, as far as it is pyinfra's: what it says of the operation."""
-    done = subprocess.run(
-        [PYINFRA, *(options or ("-y",)), "inventory.py", "ops/forget.py"],
-        cwd=ROOT,
-        env={**os.environ, "LAB": host.name, "FORGET": name, "PYINFRA_PROGRESS": "off"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stderr
 
 
 def named(host: Host, name: str) -> int:
@@ -350,19 +332,22 @@ def test_purge_leaves_nothing(host: Host, archiving: Hub, start: Callable[[], An
 
 
 def test_forget_erases_what_is_left_of_a_user(
-    host: Host, archiving: Hub, start: Callable[[], Any]
+    deployment: Deployment, host: Host, archiving: Hub, start: Callable[[], Any]
 ) -> None:
     name, _ = start()
     archiving.call("DELETE", f"/users/{name}/server", 204)
     neighbour, _ = start()
     archiving.delete_user(neighbour)
-    assert "1 (" in forget(host, name, "--dry")
+    dry = deployment.runbook(
+        "FORGET=NAME .venv/bin/pyinfra --dry inventory.py ops/forget.py", NAME=name
+    )
+    assert "1 (" in dry.stderr
     assert len(archives(archiving, name)) == 1  # a dry run touches nothing
-    assert "Success" in forget(host, name)
+    assert "Success" in deployment.runbook("make forget USER=NAME", NAME=name).stderr
     assert named(host, name) == 0
     assert f'"{name}"' not in host.sh(f"cat {FOLDER}/archive/*/about.json || true")
     assert len(archives(archiving, neighbour)) == 1
-    assert "No changes" in forget(host, name)
+    assert "No changes" in deployment.runbook("make forget USER=NAME", NAME=name).stderr
 
 
 def test_a_culled_session_is_kept(archiving: Hub, idle: str) -> None:

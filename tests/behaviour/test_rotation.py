@@ -69,3 +69,24 @@ def test_one_services_token_is_made_anew(
     rotate(deployment, "service_tokens", "other", service_admins=TWO)
     assert Hub(hub.api_url, token, hub.ca).call("GET", "/users").status_code == 403
     assert hub.call("GET", "/users").status_code == 200
+
+
+def test_the_runbooks_lines_say_what_they_cost(
+    deployment: Deployment, host: Host, hub: Hub, restored: None
+) -> None:
+    before = digests(host)
+    done = deployment.runbook("make rotate SECRET=proxy_token,cookie_secret")
+    assert done.exit_code == 0, done.output
+    assert "connections are cut and come back; kernels go on" in done.output
+    after = digests(host)
+    assert {name for name in before if before[name] != after[name]} == {
+        "proxy_token",
+        "cookie_secret",
+    }
+    done = deployment.runbook(
+        "make rotate SECRET=service_tokens SERVICE=NAME", NAME="service-admin"
+    )
+    assert done.exit_code == 0, done.output
+    told = deployment.runbook("host# cat /etc/integrable-jupyterhub/secrets/service_tokens").stdout
+    assert hub_of(host)[1].token in told
+    assert hub.token not in told

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from tests.deployment import Deployment, Run
+from tests.lab import Host, engine
+from tests.lab.client import Hub
 
 
 def test_a_deployment(deployment: Deployment, first_run: Run) -> None:
@@ -19,3 +21,19 @@ def test_what_the_host_tells(deployment: Deployment, first_run: Run) -> None:
         deployment.runbook("host# journalctl -p warning -u integrable-jupyterhub-certificate"),
     ):
         assert told.exit_code == 0, told.output
+
+
+def test_a_hub_restarted_by_hand_looks_for_what_was_left_behind(
+    deployment: Deployment, host: Host, hub: Hub
+) -> None:
+    stray = host.sh(
+        "docker create --label integrable-jupyterhub.role=session"
+        f" {host.sh('docker inspect jupyterhub_db --format {{.Image}}')}"
+    )
+    assert deployment.runbook("host# docker restart jupyterhub_hub").exit_code == 0
+
+    def told() -> str:
+        return deployment.runbook("host# docker logs jupyterhub_hub 2>&1 | grep reaper:").stdout
+
+    assert engine.until(lambda: "nobody owns the container" in told(), 120)
+    assert stray not in host.sh("docker ps -aq --no-trunc")

@@ -267,3 +267,15 @@ def test_no_mutation_is_there_twice() -> None:
 def test_the_list_of_mutations_has_no_unknown_keys() -> None:
     entries = tomllib.loads(mutations.LIST.read_text())["mutation"]
     assert {key for entry in entries for key in entry} == {"file", "find", "replace", "test", "why"}
+
+
+# --- The lock of a host ----------------------------------------------------------------------
+LOOKING_ONLY = {"status.py"}
+
+
+@pytest.mark.parametrize("script", sorted(ROOT.glob("ops/*.py")), ids=name_of)
+def test_what_changes_a_host_takes_its_lock_first(script: Path) -> None:
+    """By operations.exclusive, before any other operation; what looks only doesn't."""
+    called = re.findall(r"operations\.(\w+)\(|^(exclusive)\(", script.read_text(), re.MULTILINE)
+    names = [a or b for a, b in called]
+    assert (names[:1] == ["exclusive"]) == (script.name not in LOOKING_ONLY), names

@@ -12,11 +12,13 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from pyinfra.api.command import StringCommand
-from pyinfra.context import ctx_host
+from pyinfra.context import ctx_host, ctx_state
 
 from hubhost import facts, operations, services
 from hubhost.engine import daemon_configuration
@@ -68,8 +70,29 @@ def flat(made: list[StringCommand]) -> str:
     return "\n".join(map(text, made))
 
 
+def refused(told: str | None, *, executing: bool = True) -> list[StringCommand]:
+    """What comes of taking the lock, where that is answered by `told`."""
+    with (
+        ctx_state.use(SimpleNamespace(is_executing=executing)),
+        patch("hubhost.connection.take_lock", return_value=told),
+    ):
+        return commands(operations.exclusive, {})
+
+
+def test_a_lock_that_another_has_ends_the_run_in_one_line() -> None:
+    (command,) = refused("lock: it's held")
+    done = subprocess.run(["sh", "-c", text(command)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "lock: it's held\n")
+
+
+def test_to_have_the_lock_is_no_change_and_a_plan_does_not_ask_for_it() -> None:
+    assert refused(None) == []
+    assert refused("lock: held", executing=False) == []
+
+
 # Every operation that makes something from nothing, for what is true of them all.
 MAKING: dict[str, Callable[[], list[StringCommand]]] = {
+    "exclusive": lambda: refused("lock: held by somebody else"),
     "packages": lambda: commands(
         operations.packages, {facts.MissingPackages: ["a"]}, packages=("a", "b")
     ),

@@ -22,7 +22,7 @@ from hubhost.secrets import ALL_SECRETS
 from tests.unit.core.sample import ROOT
 
 ROLES = [
-    *("Sessions", "Docker", "Network", "Firewall", "Images", "Secrets", "TLS"),
+    *("Preflight", "Sessions", "Docker", "Network", "Firewall", "Images", "Secrets", "TLS"),
     *("Database", "Proxy", "Docker filter", "Forget", "Hub"),
 ]
 PROGRESS = r"""
@@ -108,6 +108,7 @@ def test_a_dry_run_on_a_bare_host_succeeds(planned: Run) -> None:
 
 def test_the_plan_is_a_checklist_that_a_person_reads(planned: Run) -> None:
     assert planned.plan == [
+        "Preflight | Take the host's lock",
         "Sessions | Write the runtime and the rules of sessions",
         "Docker | Configure Docker",
         "Docker | Install Docker and the tools that build images",
@@ -210,8 +211,8 @@ def test_a_rotation_says_what_it_costs_discards_and_deploys(planned: Run, tmp_pa
     wanted = {"SECRET": "proxy_token,tls"}
     run = pyinfra(tmp_path, "--dry", "--json", script="ops/rotate.py", variables=wanted)
     assert run.exit_code == 0, run.said
-    assert run.plan[:2] == ["Discard proxy_token", "Discard tls"]
-    assert [name.removeprefix("deploy.py | ") for name in run.plan[2:]] == planned.plan
+    assert run.plan[:3] == ["Take the host's lock", "Discard proxy_token", "Discard tls"]
+    assert [name.removeprefix("deploy.py | ") for name in run.plan[3:]] == planned.plan
     assert "proxy_token: proxy and hub are replaced, connections are cut" in run.said
 
 
