@@ -61,10 +61,12 @@ def take_lock(state: Any, host: Any) -> str | None:
         return refusal
     host.connector_data["lock"] = channel
 
+    name, data = host.name, host.connector_data  # `host` itself is another in another thread
+
     def lost() -> None:
-        if host.connector_data.get("lock") is not channel:
+        if data.get("lock") is not channel:
             return  # let go
-        logger.error("%s: %s", host.name, lock.LOST)
+        logger.error("%s: %s", name, lock.LOST)
         transport.close()
 
     Thread(target=lock.keep, args=(channel, lost), daemon=True).start()

@@ -8,7 +8,7 @@ import shlex
 import time
 from collections.abc import Generator
 from ipaddress import IPv4Network
-from logging import ERROR, INFO
+from logging import CRITICAL, ERROR, INFO, getLogger
 from typing import Any
 
 from pyinfra import logger
@@ -47,7 +47,15 @@ from hubhost.paths import (
 from hubhost.rotation import Rotation
 from hubhost.rotation import discard as rotation_script
 from hubhost.secrets import Secret, secrets_script
-from hubhost.service import FILTER_NAME, HUB_NAME, PROXY_NAME, Action, Service, plan
+from hubhost.service import (
+    FILTER_NAME,
+    HUB_NAME,
+    PROXY_NAME,
+    SERVICE_NAMES,
+    Action,
+    Service,
+    plan,
+)
 from hubhost.services import HUB_PURGE
 from hubhost.settings import Settings
 
@@ -271,6 +279,20 @@ def updates() -> Commands:
         )
 
 
+# Docker leaves containers to systemd (live-restore), which waits 90 s for those that don't hear
+# SIGTERM. `docker stop` is no way: what it stops does not come back at boot.
+GO_DOWN = f"""
+pids=$(docker container inspect -f '{{{{.State.Pid}}}}' {" ".join(SERVICE_NAMES)})
+systemctl stop docker.socket docker
+kill -TERM $pids
+for _ in 1 2 3 4 5 6 7 8 9 10; do
+  left=; for pid in $pids; do ! kill -0 $pid || left=yes; done; [ -n "$left" ] || break; sleep 1
+done
+kill -KILL $pids
+systemctl reboot
+"""
+
+
 @operation()
 def reboot(seconds: int = 900) -> Commands:
     """Reboot where that is due, and wait so long for the host to answer again."""
@@ -283,8 +305,10 @@ def _reboot(state: Any, host: Any, seconds: int) -> bool:
     """pyinfra's own looks at the uptime, which in a system container is its machine's."""
     before = host.get_fact(facts.Boot)
     # Detached, so that the answer comes before the connection ends.
-    host.run_shell_command("(sleep 1; systemctl reboot) </dev/null >/dev/null 2>&1 &")
+    host.run_shell_command(f"({GO_DOWN}) </dev/null >/dev/null 2>&1 &")
     connection.release_lock(host)  # which the next step that asks for it takes again
+    # A port that is forwarded to a host that is off answers, and ends: no news to anybody.
+    getLogger("paramiko").setLevel(CRITICAL)
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         time.sleep(2)

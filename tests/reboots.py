@@ -1,4 +1,4 @@
-"""A lab that may reboot itself: its container is started again, and SSH keeps its port meanwhile."""
+"""A lab that may reboot itself: its container is started again, and SSH keeps its port."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ class _Connection(socketserver.BaseRequestHandler):
         published = engine.docker("port", container, "22/tcp", check=False)
         port = published.splitlines()[0].rpartition(":")[2] if published else "1"  # nobody listens
         with suppress(OSError), socket.create_connection(("127.0.0.1", int(port)), 10) as there:
+            there.settimeout(None)
             back = threading.Thread(target=_copy, args=(there, self.request), daemon=True)
             back.start()
             _copy(self.request, there)
