@@ -417,7 +417,10 @@ true
 
 
 class Updates(FactBase[list[str]]):
-    """Packages of the host that `make patch` would update, by the lists of the archive it has."""
+    """Packages of the host that `make patch` would update, by the lists of the archive it has.
+
+    Those that an update before has left half done are among them.
+    """
 
     default = list
 
@@ -428,7 +431,7 @@ class Updates(FactBase[list[str]]):
   apt-get -qqs full-upgrade
   held=$(cat {BEFORE}/held 2>/dev/null)
   [ -z "$held" ] || apt-get -qqs --ignore-hold --only-upgrade install $held
-}} 2>/dev/null | sed -n 's/^Inst \\([^ ]*\\).*/\1/p' | sort -u
+}} 2>/dev/null | sed -nE 's/^(Inst|Conf) ([^ ]*).*/\\2/p' | sort -u
 """
 
     @override

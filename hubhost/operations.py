@@ -120,6 +120,7 @@ def note_before() -> Commands:
             f"{INSTALLED} > packages",
             f"[ ! -e {DAEMON_JSON} ] || cp -p {DAEMON_JSON} daemon.json",
             f"[ ! -d {DAEMON_JSON.parent} ] || touch etc-docker",
+            "[ ! -d /etc/cni ] || touch etc-cni; [ ! -d ~root/.docker/buildx ] || touch buildx",
             "! getent group docker >/dev/null || touch docker-group",
             "for key in net.ipv4.ip_forward net.bridge.bridge-nf-call-iptables; do",
             '  value=$(sysctl -n $key 2>/dev/null) && echo "$key = $value" >> sysctl || true',
@@ -344,10 +345,10 @@ def serving(services: tuple[Service, ...]) -> Commands:
 
 
 @operation()
-def uninstall(daemon: str, content: str, removal: str) -> Commands:
-    """Remove what this project made. `daemon`, `content`: what becomes of daemon.json."""
+def uninstall(removal: str, daemon_json: str) -> Commands:
+    """Remove what this project made, by hubhost.uninstall's script, and what it is to write."""
     if [line for line in host.get_fact(facts.Ours, script=removal) if not line.startswith("stays")]:
-        yield StringCommand(f"mode=remove daemon={daemon}\n{removal}", _stdin=content)
+        yield StringCommand(f"mode=remove\n{removal}", _stdin=daemon_json)
 
 
 PROBE = f"docker exec -i {FILTER_NAME} python3 -m docker_filter probe"

@@ -11,8 +11,8 @@ from hubhost.services import DATABASE_VOLUME, FILTER_VOLUME
 from hubhost.templates import render
 
 
-def script(*, keep_backups: bool) -> str:
-    """files/uninstall/uninstall.sh, whose head says how it is used."""
+def script(*, keep_backups: bool, daemon: str) -> str:
+    """files/uninstall/uninstall.sh, whose head says how it is used; `daemon` by of_daemon."""
     text = render(
         "uninstall/uninstall.sh",
         etc=ETC,
@@ -26,7 +26,7 @@ def script(*, keep_backups: bool) -> str:
         volumes=(DATABASE_VOLUME, FILTER_VOLUME),
         engine=HELD_PACKAGES,
     )
-    return f"backups={'keep' if keep_backups else 'remove'}\n{text}"
+    return f"backups={'keep' if keep_backups else 'remove'} daemon={daemon}\n{text}"
 
 
 def keeps(text: str) -> bool:

@@ -17,19 +17,14 @@ try:
     keep = uninstall.keeps(os.environ.get("KEEP_BACKUPS", ""))
 except Problems as error:
     raise DeployError(str(error)) from None
-script = uninstall.script(keep_backups=keep)
 current = host.get_fact(facts.Content, path=str(DAEMON_JSON))
 before = host.get_fact(facts.DaemonBefore)
 wanted = without_ours(current, before, settings.network_subnet)
+script = uninstall.script(keep_backups=keep, daemon=uninstall.of_daemon(current, before, wanted))
 
 if lost := host.get_fact(facts.Lost):
     logger.warning("%s: lost for good: %s; tokens, secrets, certificates", host.name, lost)
 for line in host.get_fact(facts.Ours, script=script):
     logger.info("%s%s", host.print_prefix, line)
 operations.exclusive(name=operations.LOCKING)
-operations.uninstall(
-    name="Remove what was made here",
-    daemon=uninstall.of_daemon(current, before, wanted),
-    content=wanted,
-    removal=script,
-)
+operations.uninstall(name="Remove what was made here", removal=script, daemon_json=wanted)

@@ -170,6 +170,7 @@ remove_engine() {
     rm -rf /var/lib/containerd /run/docker /run/docker.sock /run/containerd
     find /var/lib/docker -mindepth 1 -delete 2>/dev/null; rmdir /var/lib/docker 2>/dev/null
     [ -e $before/etc-docker ] || rm -rf /etc/docker
+    [ -e $before/etc-cni ] || rmdir /etc/cni/net.d /etc/cni 2>/dev/null
     [ -e $before/docker-group ] || groupdel docker 2>/dev/null
     rmdir /opt/containerd/bin /opt/containerd/lib /opt/containerd /etc/containerd 2>/dev/null
     sysctl -q -p $before/sysctl 2>/dev/null; systemctl restart systemd-sysctl
@@ -179,6 +180,10 @@ if [ -n "$mine" ]; then
     [ -n "$engine_goes" ] && how=remove_engine || how=remove_packages
     thing "packages: $(printf '%s\n' $mine | lines)${engine_goes:+, with all that Docker keeps}" $how
 fi
+
+buildx=~root/.docker/buildx # its notes of our builds
+remove_buildx() { rm -rf $buildx && rmdir --ignore-fail-on-non-empty ${buildx%/*}; }
+[ -e $before/buildx ] || [ -e $before/late ] || [ ! -d $buildx ] || [ ! -d $before ] || thing "$buildx" remove_buildx
 
 # --- At last what was kept to know all this ------------------------------------------------------
 if [ $failed -eq 0 ]; then

@@ -193,7 +193,7 @@ def test_the_deployment_runs_every_role_once() -> None:
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
     ]
     assert called == [
-        *("preflight", "sessions", "docker", "network", "firewall", "images"),
+        *("preflight", "record", "sessions", "docker", "network", "firewall", "images"),
         *("secrets", "tls", "database", "proxy", "docker_filter", "forget", "hub"),
     ]
     assert set(called) == {role.stem for role in ROLES}

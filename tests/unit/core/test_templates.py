@@ -54,6 +54,11 @@ VALUES: dict[str, dict[str, Any]] = {
     "tls/check.service": {"check": "/etc/x/check.sh"},
     "tls/check.sh": {"address": "192.0.2.1:1", "tls": "/x", "seconds": 1814400, "renewal": "r"},
     "tls/check.timer": {},
+    "uninstall/uninstall.sh": {
+        **{"etc": "/e", "state": "/s", "before": "/s/before", "backups": "/s/backup"},
+        **{"daemon_json": "/d", "role_label": "r", "name_label": "n", "prefix": "p-"},
+        **{"volumes": ("v", "w"), "engine": ("docker.io", "runc")},
+    },
 }
 UNIT = "firewall/integrable-jupyterhub-firewall.service"
 
