@@ -122,7 +122,7 @@ echo "disk_mb $(df -Pm "$docker_root" | awk 'NR == 2 {{ print $4 }}')"
 echo "state_options $(findmnt -nro OPTIONS --target /var/lib)"
 ss -Hltnp 2>/dev/null | awk '{{ print "listen", $4, $6 }}'
 ip -4 -o route show 2>/dev/null | sed 's/^/route /'
-sed 's/^/daemon_json /' {quote(str(DAEMON_JSON))} 2>/dev/null
+sed -e 's/^/daemon_json /' -e '$a\\' {quote(str(DAEMON_JSON))} 2>/dev/null
 [ -e /snap/bin/docker ] && echo engine_kind snap
 [ "$(dpkg-query -Wf '${{db:Status-Status}}' podman-docker 2>/dev/null)" = installed ] \\
   && echo engine_kind podman

@@ -8,14 +8,13 @@ from collections.abc import Iterator
 import pytest
 
 from tests.deployment import Deployment, Run, give_images
-from tests.lab import Host, engine, lab
-from tests.lab.client import Hub
+from tests.lab import Host, lab
 from tests.lab.demo import hub_of
 from tests.reboots import public_port_of, rebooting
 
 NO_BASE = "nowhere.invalid/base:1"
-# A line each. Left out is what any `apt install` and `apt purge` of an admin's leaves, too: lists of
-# the archive, logs, caches, dpkg's and debconf's notes of what was, stamps of timers; and Docker's
+# A line each. Left out is what any `apt install` and `apt purge` leaves, too: lists of the archive,
+# logs, caches, dpkg's and debconf's notes, stamps of timers, copies of /etc/group; and Docker's
 # data, which is a place of its own in a lab: that it is empty is asked apart.
 SNAPSHOT = r"""
 sleep 1
@@ -25,17 +24,18 @@ getent passwd | sed 's/^/passwd /'; getent group | sed 's/^/group /'
 systemctl list-unit-files --no-legend --plain | awk '{ print "unit", $1, $2 }'
 ls /sys/class/net | grep -v '^veth' | sed 's/^/link /'
 sysctl -n net.ipv4.ip_forward 2>/dev/null | sed 's/^/ip_forward /'
-{ iptables-save; ip6tables-save; } 2>/dev/null | sed '/^[#:]/d; s/^/rule /'
-{ iptables-save; ip6tables-save; } 2>/dev/null | sed -n 's/^:\([^ ]* [^ ]*\).*/chain \1/p'
+rules() { { iptables-save; ip6tables-save; } 2>/dev/null; }
+rules | sed '/^[#:]/d; s/^/rule /'; rules | sed -n 's/^:\([^ ]* [^ ]*\).*/chain \1/p'
 nft list tables 2>/dev/null
 docker ps -a --format 'container {{.Names}} {{.Image}} {{.State}}' 2>/dev/null
 docker network ls --format 'network {{.Name}}' 2>/dev/null
 docker volume ls --format 'volume {{.Name}}' 2>/dev/null
 docker image ls --format 'image {{.Repository}}:{{.Tag}} {{.ID}}' 2>/dev/null
 docker info --format 'live-restore {{.LiveRestoreEnabled}}' 2>/dev/null
-find /etc /opt /root /srv /usr/local /var/lib /var/spool \( -path /var/lib/apt -o -path /var/lib/dpkg \
-    -o -path /var/lib/docker -o -path /var/lib/containerd -o -path /var/lib/systemd \
-    -o -path /var/lib/ucf -o -path /etc/ld.so.cache -o -path /etc/mtab -o -path "/etc/*-" \) -prune \
+find /etc /opt /root /srv /usr/local /var/lib /var/spool \( -path /var/lib/apt \
+    -o -path /var/lib/dpkg -o -path /var/lib/docker -o -path /var/lib/containerd \
+    -o -path /var/lib/systemd -o -path /var/lib/ucf -o -path /etc/ld.so.cache \
+    -o -path /etc/mtab -o -path "/etc/*-" \) -prune \
     -o -type f -exec sha256sum {} + -o -printf '%y %m %u %g %p %l\n' | sed 's/^/file /'
 """
 # Somebody's Docker, with a configuration, a container, a volume and an image: made of nothing but
@@ -44,9 +44,10 @@ OTHERS = r"""
 set -e
 mkdir -p /etc/docker; printf '{"live-restore": true, "debug": false}' > /etc/docker/daemon.json
 export DEBIAN_FRONTEND=noninteractive
-apt-get -qq install --no-install-recommends -y docker.io docker-cli docker-buildx nftables >/dev/null
-tar -ch /usr/bin/sleep /lib64/ld-linux-x86-64.so.2 /lib/x86_64-linux-gnu/libc.so.6 2>/dev/null \
-    | docker import - others/app:1 >/dev/null
+apt-get -qq install --no-install-recommends -y docker.io docker-cli docker-buildx nftables \
+    >/dev/null
+tar -ch /usr/bin/sleep /lib64/ld-linux-x86-64.so.2 /lib/x86_64-linux-gnu/libc.so.6 \
+    2>/dev/null | docker import - others/app:1 >/dev/null
 docker volume create others >/dev/null
 docker run --detach --name others --volume others:/data others/app:1 /usr/bin/sleep 1d >/dev/null
 systemctl restart docker
@@ -57,8 +58,11 @@ REPOSITORY = r"""
 set -e
 mkdir -p /root/repository; cd /root/repository
 pack() {
-    rm -rf p; mkdir -p p/DEBIAN; printf 'Package: patched\nVersion: %s\nArchitecture: all\nMaintainer: T <t@example.org>\nDescription: a package\n' "$1" > p/DEBIAN/control
-    printf '#!/bin/sh\n[ "%s" = 1 ] || [ -e /root/leave ]\n' "$1" > p/DEBIAN/postinst; chmod 755 p/DEBIAN/postinst
+    rm -rf p; mkdir -p p/DEBIAN
+    printf 'Package: patched\nVersion: %s\nArchitecture: all\n' "$1" > p/DEBIAN/control
+    printf 'Maintainer: T <t@example.org>\nDescription: a package\n' >> p/DEBIAN/control
+    printf '#!/bin/sh\n[ "%s" = 1 ] || [ -e /root/leave ]\n' "$1" > p/DEBIAN/postinst
+    chmod 755 p/DEBIAN/postinst
     dpkg-deb --build --root-owner-group p patched.deb >/dev/null
 }
 pack 1; dpkg -i patched.deb >/dev/null
@@ -95,13 +99,13 @@ def bare(first_run: Run) -> Iterator[Host]:
 
 
 @pytest.fixture(scope="module")
-def others(host: Host, bare: Host) -> Iterator[tuple[Host, set[str]]]:
+def others(host: Host, bare: Host) -> tuple[Host, set[str]]:
     """The same later: somebody has Docker there, and then a hub was deployed; what was there."""
     bare.sh(OTHERS, timeout=300)
     before = snapshot(bare)
     give_images(host, bare)
     Deployment(bare).run()
-    yield bare, before
+    return bare, before
 
 
 def test_what_half_a_deployment_made_goes_and_docker_with_it(bare: Host) -> None:

@@ -59,7 +59,7 @@ def test_the_parameter_names_addresses_with_ports() -> None:
 
 @pytest.mark.parametrize("text", ["lms.example:443", "192.0.2.1", "192.0.2.1:0", "192.0.2.1:70000"])
 def test_what_is_no_address_is_one_line(text: str) -> None:
-    with pytest.raises(Problems, match="ALSO: .* is no address with a port; name IPv4 addresses"):
+    with pytest.raises(Problems, match=r"ALSO: .* is no address with a port; name IPv4 addresses"):
         others(text)
 
 

@@ -21,7 +21,7 @@ def test_minutes(text: str, minutes: int | None) -> None:
 
 @pytest.mark.parametrize("text", ["soon", "-1", "1.5", "1441", " "])
 def test_what_is_no_number_of_minutes_is_one_line(text: str) -> None:
-    with pytest.raises(Problems, match="DEADLINE: .* is no number of minutes; give whole minutes"):
+    with pytest.raises(Problems, match=r"DEADLINE: .* is no number of minutes; give whole minutes"):
         minutes_of(text)
 
 

@@ -55,9 +55,16 @@ VALUES: dict[str, dict[str, Any]] = {
     "tls/check.sh": {"address": "192.0.2.1:1", "tls": "/x", "seconds": 1814400, "renewal": "r"},
     "tls/check.timer": {},
     "uninstall/uninstall.sh": {
-        **{"etc": "/e", "state": "/s", "before": "/s/before", "backups": "/s/backup"},
-        **{"daemon_json": "/d", "role_label": "r", "name_label": "n", "prefix": "p-"},
-        **{"volumes": ("v", "w"), "engine": ("docker.io", "runc")},
+        "etc": "/e",
+        "state": "/s",
+        "before": "/s/before",
+        "backups": "/s/backup",
+        "daemon_json": "/d",
+        "role_label": "r",
+        "name_label": "n",
+        "prefix": "p-",
+        "volumes": ("v", "w"),
+        "engine": ("docker.io", "runc"),
     },
 }
 UNIT = "firewall/integrable-jupyterhub-firewall.service"
@@ -80,7 +87,8 @@ def test_there_are_values_for_every_template() -> None:
 
 @pytest.mark.parametrize("template", VALUES)
 def test_a_template_renders_whole(template: str) -> None:
-    text = render(template, **VALUES[template])
+    docker_format = r"'\{\{\..*?\}\}'"
+    text = re.sub(docker_format, "", render(template, **VALUES[template]))
     assert not re.search(r"\{\{|\{%|%\}|\}\}", text)
     assert text.endswith("\n")
 

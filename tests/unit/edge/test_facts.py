@@ -531,15 +531,21 @@ def test_no_secret_leaves_the_host(programs: Programs, secrets_folder: Path) -> 
 
 # --- Maintenance -----------------------------------------------------------------------------
 def test_sockets_of_the_host_and_its_addresses_are_understood(programs: Programs) -> None:
-    programs.says("ss", """
+    programs.says(
+        "ss",
+        """
 LISTEN 0 128 0.0.0.0:22 0.0.0.0:* users:(("sshd",pid=1,fd=3))
 LISTEN 0 4096 127.0.0.53%lo:53 0.0.0.0:*
 LISTEN 0 128 [::]:22 [::]:* users:(("sshd",pid=1,fd=4))
-""")
-    programs.says("ip", """
+""",
+    )
+    programs.says(
+        "ip",
+        """
 1: lo    inet 127.0.0.1/8 scope host lo
 2: eth0    inet 192.0.2.7/24 brd 192.0.2.255 scope global eth0
-""")
+""",
+    )
     found = facts.Listens().process(programs.output(command(facts.Listens)))
     assert found.addresses == ("192.0.2.7",)
     assert list(found.ports()) == [("192.0.2.7", 22, "sshd")]
@@ -559,11 +565,14 @@ def test_engine_packages_that_are_installed_and_not_held(programs: Programs) -> 
 
 
 def test_updates_and_those_left_half_done_are_told_once(programs: Programs) -> None:
-    programs.says("apt-get", """
+    programs.says(
+        "apt-get",
+        """
 Inst libc6 [2.41-1] (2.41-2 Debian:13/stable [amd64])
 Conf libc6 (2.41-2 Debian:13/stable [amd64])
 Conf broken (1.0 Debian:13/stable [all])
-""")
+""",
+    )
     assert programs.output(command(facts.Updates)) == ["broken", "libc6"]
 
 
@@ -575,5 +584,7 @@ def test_a_kernel_of_the_same_name_may_be_another(
 ) -> None:
     programs.add("uname", '[ "$1" = -r ] && echo 6.12.57 || echo "#1 SMP Debian 6.12.57-1 (2025)"')
     programs.says("dpkg-query", version)
-    told = programs.output(command(facts.RebootDue).replace("/boot", "/none").replace("/run", "/no"))
+    told = programs.output(
+        command(facts.RebootDue).replace("/boot", "/none").replace("/run", "/no")
+    )
     assert told == due

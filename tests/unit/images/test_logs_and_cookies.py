@@ -122,7 +122,10 @@ def test_nobody_embeds_a_session_by_default(monkeypatch: pytest.MonkeyPatch) -> 
     ("env", "told"),
     [
         ({}, {}),
-        ({"ACCESS_CONTROL_ORIGINS": "https://a;https://b"}, {"origins": ["https://a", "https://b"]}),
+        (
+            {"ACCESS_CONTROL_ORIGINS": "https://a;https://b"},
+            {"origins": ["https://a", "https://b"]},
+        ),
         (
             {"CULL_IDLE_SECONDS": "1800", "CULL_MAX_AGE_SECONDS": "28800"},
             {"idleSeconds": 1800, "maxAgeSeconds": 28800},
@@ -136,7 +139,10 @@ def test_pages_are_told_who_may_send_them_messages_and_when_the_session_ends(
     settings = server_config(monkeypatch, **env).ServerApp.tornado_settings
     assert settings["page_config_data"] == {
         "integrableJupyterHub": {
-            **{"origins": [], "idleSeconds": None, "maxAgeSeconds": None, "hub": ""},
+            "origins": [],
+            "idleSeconds": None,
+            "maxAgeSeconds": None,
+            "hub": "",
             **told,
         }
     }
