@@ -56,7 +56,7 @@ from hubhost.service import (
     Service,
     plan,
 )
-from hubhost.services import HUB_PURGE
+from hubhost.services import FILTER_PROBE, HUB_CODE, HUB_PURGE
 from hubhost.settings import Settings
 
 Commands = Generator[StringCommand | FunctionCommand]
@@ -351,7 +351,7 @@ def uninstall(removal: str, daemon_json: str) -> Commands:
         yield StringCommand(f"mode=remove\n{removal}", _stdin=daemon_json)
 
 
-PROBE = f"docker exec -i {FILTER_NAME} python3 -m docker_filter probe"
+PROBE = f"docker exec -i {FILTER_NAME} {FILTER_PROBE}"
 LOCK_CHECK = f"flock /run/lock/integrable-jupyterhub-check {PROBE}"
 
 
@@ -373,7 +373,7 @@ def _check(state: Any, host: Any, settings: Settings, also: tuple[tuple[str, int
     doors = check.doors(settings, host.get_fact(facts.Listens), also)
     seen = ask(LOCK_CHECK, check.wire(doors))
     hubs = json.dumps([door.target for door in doors if door.control == "hub"])
-    by_hub = ask(f"docker exec -i {HUB_NAME} python -c {shlex.quote(check.KNOCK)}", hubs)
+    by_hub = ask(f"docker exec -i {HUB_NAME} {HUB_CODE} {shlex.quote(check.KNOCK)}", hubs)
     by_host = ask(check.knock([door for door in doors if door.control == "host"]) or "true")
     clock = ask("date +%s")
     if seen is None or by_hub is None or by_host is None or clock is None:

@@ -194,6 +194,12 @@ def hub(settings: Settings) -> Service:
 HUB_PURGE = "python -m integrable_jupyterhub purge"
 """In the hub's container: forgets the user whose name it reads; with DRY, tells what there is."""
 
+HUB_CODE = "python -c"
+"""In the hub's container: runs code."""
+
+FILTER_PROBE = "python3 -m docker_filter probe"
+"""In the Docker filter's container: what a session sees at the doors that it reads."""
+
 HUB_FOLDERS = (
     HostFolder(HUB_STATE, 0o700, 0, 0),
     HostFolder(ARCHIVE, 0o700, HUB_USER, SERVICES_GROUP),
