@@ -334,7 +334,7 @@ class Noted(FactBase[bool]):
 
     @override
     def command(self) -> str:
-        return f"[ -d {BEFORE} ] && echo yes; true"
+        return f"[ -e {BEFORE}/packages ] && echo yes; true"
 
     @override
     def process(self, output: list[str]) -> bool:
@@ -347,7 +347,7 @@ class DaemonBefore(FactBase[str | None]):
     @override
     def command(self) -> str:
         return f"""
-[ -d {BEFORE} ] && [ ! -e {BEFORE}/late ] || exit 0
+[ -e {BEFORE}/packages ] && [ ! -e {BEFORE}/late ] || exit 0
 echo known; cat {BEFORE}/daemon.json 2>/dev/null
 true
 """

@@ -113,22 +113,20 @@ def packages(packages: tuple[str, ...]) -> Commands:
 def note_before() -> Commands:
     """Note what is on the host, for the uninstall; `late`: it was deployed before that was done."""
     if not host.get_fact(facts.Noted):
-        new = f"{BEFORE}.new"
         yield script(
-            f"(umask 022; mkdir -p {STATE}); umask 077; rm -rf {new}; mkdir {new}; cd {new}",
+            f"(umask 022; mkdir -p {STATE}); umask 077; mkdir -p {BEFORE}; cd {BEFORE}",
             f"[ ! -e {ETC} ] || touch late",
-            f"{INSTALLED} > packages",
             f"[ ! -e {DAEMON_JSON} ] || cp -p {DAEMON_JSON} daemon.json",
             f"[ ! -d {DAEMON_JSON.parent} ] || touch etc-docker",
             "[ ! -d /etc/cni ] || touch etc-cni; [ ! -d ~root/.docker/buildx ] || touch buildx",
             "! getent group docker >/dev/null || touch docker-group",
-            "for key in net.ipv4.ip_forward net.bridge.bridge-nf-call-iptables; do",
-            '  value=$(sysctl -n $key 2>/dev/null) && echo "$key = $value" >> sysctl || true',
-            "done",
+            "value=$(sysctl -n net.ipv4.ip_forward 2>/dev/null) || value=0",
+            'echo "net.ipv4.ip_forward = $value" > sysctl',
             "nft list tables > tables 2>/dev/null || true",
             "iptables -w -S FORWARD 2>/dev/null | sed -n 's/^-P FORWARD //p' > forward || true",
             "[ -s forward ] || echo ACCEPT > forward",
-            f"mv {new} {BEFORE}",
+            # Last: with it, the note is whole.
+            f"{INSTALLED} > packages.new; mv packages.new packages",
         )
 
 

@@ -29,7 +29,8 @@ here=$(installed)
 mine=$(cat $before/installed 2>/dev/null)
 [ ! -e $before/installing ] || mine="$mine $(without "$here" "$(cat $before/installing)")"
 [ -z "$mine" ] || mine=$(among "$here" "$mine")
-[ ! -e $before/late ] || stays "packages: this host was deployed before notes were kept of what was there; \`apt-mark showmanual\` may tell"
+[ -e $before/packages ] && [ ! -e $before/late ] && known=yes || known=
+[ -n "$known" ] || [ ! -d {{ etc }} ] || stays "packages: this host was deployed before notes were kept of what was there; \`apt-mark showmanual\` may tell"
 
 # dependencies OF…: what they need, themselves included.
 dependencies() {
@@ -136,7 +137,7 @@ new_daemon() {
     case $daemon in
         restore) cp -p $before/daemon.json {{ daemon_json }} ;;
         replace) cat >{{ daemon_json }}.new && chmod 644 {{ daemon_json }}.new && mv {{ daemon_json }}.new {{ daemon_json }} ;;
-        remove) rm -f {{ daemon_json }}; [ -e $before/etc-docker ] || [ -e $before/late ] || rmdir --ignore-fail-on-non-empty /etc/docker ;;
+        remove) rm -f {{ daemon_json }}; [ -e $before/etc-docker ] || [ -z "$known" ] || rmdir --ignore-fail-on-non-empty /etc/docker ;;
     esac
     [ -n "$docker" ] && [ -z "$engine_goes" ] || return 0
     # Without live-restore a daemon that starts ends the containers of before.
@@ -183,7 +184,7 @@ fi
 
 buildx=~root/.docker/buildx # its notes of our builds
 remove_buildx() { rm -rf $buildx && rmdir --ignore-fail-on-non-empty ${buildx%/*}; }
-[ -e $before/buildx ] || [ -e $before/late ] || [ ! -d $buildx ] || [ ! -d $before ] || thing "$buildx" remove_buildx
+[ -e $before/buildx ] || [ -z "$known" ] || [ ! -d $buildx ] || thing "$buildx" remove_buildx
 
 # --- At last what was kept to know all this ------------------------------------------------------
 if [ $failed -eq 0 ]; then
