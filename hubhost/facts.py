@@ -426,11 +426,12 @@ class Updates(FactBase[list[str]]):
 
     @override
     def command(self) -> str:
+        # (-qq would mean -y, with which apt says no word of what is held.)
         return f"""
 {{
-  apt-get -qqs full-upgrade
+  apt-get -qs full-upgrade
   held=$(cat {BEFORE}/held 2>/dev/null)
-  [ -z "$held" ] || apt-get -qqs --ignore-hold --only-upgrade install $held
+  [ -z "$held" ] || apt-get -qs --ignore-hold --only-upgrade install $held
 }} 2>/dev/null | sed -nE 's/^(Inst|Conf) ([^ ]*).*/\\2/p' | sort -u
 """
 

@@ -55,7 +55,7 @@ fi
 # What others came to need since stays, with all that it needs.
 for _ in 1 2 3 4 5; do
     [ -n "$mine" ] || break
-    needed=$(apt-get -qqs purge $mine 2>/dev/null | awk '$1 == "Purg" || $1 == "Remv" { print $2 }')
+    needed=$(apt-get -qs purge $mine 2>/dev/null | awk '$1 == "Purg" || $1 == "Remv" { print $2 }')
     needed=$(without "$needed" "$mine") && [ -n "$needed" ] || break
     stays "packages that $(echo "$needed" | lines) need"
     mine=$(without "$mine" "$(dependencies $needed)")

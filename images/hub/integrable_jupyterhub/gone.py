@@ -108,7 +108,7 @@ class Gone(BaseHandler):  # type: ignore[misc]
 
     async def say(self, status: int, program: bool) -> None:
         # To programs it stays what it is: whether that session is over. Starting one is a 503.
-        drained = None if program or status == NOT_YET else drain.read()
+        drained = drain.read() if status in (NO_USER, STOPPED) and not program else None
         self.set_status(NOT_YET if drained else status)
         self.set_header("Cache-Control", "no-store")
         if drained:
