@@ -84,8 +84,8 @@ def test_people_are_told_when_their_session_ends_and_then_it_does(
     name = name_of(session)
     session.put({"kept.txt": b"kept"})
     with browser_page(locale="en-GB") as tab:
-        tab.goto(f"{session.url}/lab?token={session.token}")
-        tab.locator("#jp-main-dock-panel").wait_for(timeout=90_000)
+        with tab.expect_response("**/hub/maintenance", timeout=120_000):
+            tab.goto(session.link(), timeout=120_000)
         begun = time.time()
         assert deployment.runbook("make drain DEADLINE=MINUTES", MINUTES="1").exit_code == 0
         banner = tab.get_by_role("alert")
