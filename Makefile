@@ -27,6 +27,24 @@ demo-down: ## Remove the demo's host and page, its volumes, and a Docker engine 
 deploy: controller ## Deploy to the hosts of inventory.py, else to the demo's (LAB=NAME: to that lab)
 	$(PYINFRA) -y inventory.py deploy.py
 
+drain: controller ## No new sessions; those that run end in DEADLINE minutes, if you give one
+	DEADLINE="$(DEADLINE)" $(PYINFRA) -y inventory.py ops/drain.py
+
+undrain: controller ## Sessions start again
+	$(PYINFRA) -y inventory.py ops/undrain.py
+
+check: controller ## Try on each host what a session reaches; a leak is an error (ALSO=address:port,…)
+	ALSO="$(ALSO)" $(PYINFRA) -y inventory.py ops/check.py
+
+patch: controller ## Debian's updates under a drained hub, Docker's and the images' too (IMAGES=keep: not those); goes on where it stopped
+	$(if $(filter keep,$(IMAGES)),,$(call RAISE_EPOCH,0))
+	DEADLINE="$(DEADLINE)" $(PYINFRA) inventory.py ops/patch.py || { echo \
+		'patch: not finished. A host that was drained stays so, and its sessions end as was told: make status shows' \
+		'it. Mend what is told above and run it again, it goes on from there; or give up: make undrain.' >&2; exit 1; }
+
+uninstall: controller ## Take away what was made on the hosts, and nothing else; asks first (KEEP_BACKUPS=no: those too)
+	KEEP_BACKUPS="$(KEEP_BACKUPS)" $(PYINFRA) inventory.py ops/uninstall.py
+
 shell: ## Open a root shell on the lab host (LAB=NAME: on that one)
 	python3 -m tests.lab shell $(or $(LAB),demo)
 
@@ -132,8 +150,12 @@ image-report: venv ## What the notebook image weighs, and how quickly its kernel
 settings-reference: controller ## Write docs/settings.md anew from the settings' model
 	$(PYTHON) -m hubhost.settings_reference
 
+# An epoch is a day: patch raises it once a day at most, so that a run that goes on builds nothing anew.
+RAISE_EPOCH = awk -v today=$$(date +%Y%m%d) -v always=$(1) \
+	'/^images_epoch = [0-9]+/ { new = $$3 < today ? today : $$3 + always; sub(/= [0-9]+/, "= " new); found = 1 } \
+	{ print } END { exit !found }' group_data/all.py >group_data/all.py.new \
+	&& mv group_data/all.py.new group_data/all.py && grep '^images_epoch' group_data/all.py
+
 refresh-images: ## Let Debian's fixes in: the next deploy rebuilds all images, the next lab too
-	awk '/^images_epoch = [0-9]+/ { $$3 += 1; found = 1 } { print } END { exit !found }' \
-		group_data/all.py >group_data/all.py.new && mv group_data/all.py.new group_data/all.py
-	grep '^images_epoch' group_data/all.py
+	$(call RAISE_EPOCH,1)
 	python3 -m tests.lab refresh

@@ -13,6 +13,7 @@ from roles.images import images
 from roles.network import network
 from roles.preflight import load_settings, preflight
 from roles.proxy import proxy
+from roles.record import record
 from roles.release import release
 from roles.secrets import secrets
 from roles.sessions import sessions
@@ -21,6 +22,7 @@ from roles.tls import tls
 settings = load_settings()
 
 preflight(settings)
+record(settings)
 sessions(settings)
 docker(settings)
 images(settings)

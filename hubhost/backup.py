@@ -33,6 +33,7 @@ from hubhost.paths import (
     BACKUP_SCRIPT,
     BACKUP_UNIT,
     BACKUP_WORK,
+    BACKUPS,
     SECRETS,
     STATE,
     TLS,
@@ -48,7 +49,7 @@ FORMAT = "1"
 NAMESPACE = "integrable-jupyterhub-backup"
 """Of the signature, so that it is good for nothing else (PROTOCOL.sshsig)."""
 
-OWN_FOLDER = str(STATE / "backup")
+OWN_FOLDER = str(BACKUPS)
 """The default of backup_folder: made when it is missing. Any other is a disk that must be there."""
 
 RESERVE_MB = 200

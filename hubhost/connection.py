@@ -61,9 +61,12 @@ def take_lock(state: Any, host: Any) -> str | None:
     if refusal := lock.refusal(channel.makefile("r").readline()):
         return refusal
     host.connector_data["lock"] = channel
-    name = host.name  # in another thread there is no host: pyinfra's is the context's
+    # In another thread there is no host: pyinfra's is the context's.
+    name, data = host.name, host.connector_data
 
     def lost() -> None:
+        if data.get("lock") is not channel:
+            return  # let go
         transport.close()
         logger.error("%s: %s", name, lock.LOST)
 
@@ -109,3 +112,9 @@ def relay(state: Any, host: Any, source: str, send: str, receive: str) -> bool:
     seconds = time.monotonic() - started
     logger.info("%s%d MB from %s in %.0f s", host.print_prefix, size / 1e6, source, seconds)
     return codes == (0, 0)
+
+
+def release_lock(host: Any) -> None:
+    """Let go of the lock, before the connection ends on purpose."""
+    if held := host.connector_data.pop("lock", None):
+        held.close()

@@ -21,6 +21,9 @@ PREFIX = "integrable-jupyterhub-"
 NAME_LABEL = "integrable-jupyterhub.image"
 BUILT = ("database", "proxy", "filter", "hub", "notebook")
 """Images built from a Dockerfile, in this order, all on the base image."""
+# What builds run in leaves half of the cores to sessions. BuildKit puts its steps there by
+# --cgroup-parent alone (it ignores --cpuset-cpus). No dash: in a slice's name that makes a tree.
+BUILD_SLICE = "jupyterhubbuilds.slice"
 LEFTOVERS = {"__pycache__", "node_modules"}
 
 

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import base64
+import json
 import shlex
+import time
 from collections.abc import Generator, Mapping
 from ipaddress import IPv4Network
+from logging import CRITICAL, ERROR, INFO, getLogger
 from typing import Any
 
+from pyinfra import logger
 from pyinfra.api.command import FunctionCommand, PyinfraCommand, StringCommand
 from pyinfra.api.operation import operation
 from pyinfra.context import host, state
 
-from hubhost import connection, facts, logs
+from hubhost import check, connection, facts, logs
+from hubhost.drain import END_SECONDS, begin
 from hubhost.engine import daemon_configuration, engine_packages
 from hubhost.hostfile import SERVICES_GROUP, HostFile, HostFolder, outdated
 from hubhost.images import (
+    BUILD_SLICE,
     NAME_LABEL,
     AnyImage,
     BaseImage,
@@ -33,9 +39,13 @@ from hubhost.network import Network, rebuild
 from hubhost.paths import (
     ARCHIVE,
     BACKUP_UNIT,
+    BEFORE,
     DAEMON_JSON,
+    DRAIN_STATE,
+    ETC,
     FIREWALL_UNIT,
     FORGET,
+    ISOLATION_STATE,
     MIGRATION,
     RELEASE_PROGRAM,
     RELEASES,
@@ -50,17 +60,26 @@ from hubhost.rotation import discard as rotation_script
 from hubhost.secrets import Secret, secrets_script
 from hubhost.service import (
     DATABASE_NAME,
+    FILTER_NAME,
     HUB_NAME,
     PROXY_NAME,
     ROLE_LABEL,
+    SERVICE_NAMES,
     Action,
     Service,
     plan,
 )
-from hubhost.services import FORMER_VOLUME, HUB_PURGE, HUB_USER, in_order
+from hubhost.services import (
+    FILTER_PROBE,
+    FORMER_VOLUME,
+    HUB_CODE,
+    HUB_PURGE,
+    HUB_USER,
+    in_order,
+)
 from hubhost.settings import Settings
 
-Commands = Generator[StringCommand]
+Commands = Generator[StringCommand | FunctionCommand]
 Origins = Mapping[str, tuple[str, ...]]
 """Hosts that each missing image may come from: hubhost.images.origins. None: this one builds it."""
 
@@ -74,12 +93,12 @@ RULES_DO_NOT_LOAD = (
 # An earlier run that was killed may still be at it on the host: wait for it, don't work against it.
 APT = "apt-get -qy -o DPkg::Lock::Timeout=600"
 FORMER_CLUSTER_DAYS = 7
+INSTALLED = (
+    "dpkg-query -Wf '${db:Status-Status} ${Package}\\n' | sed -n 's/^installed //p' | sort -u"
+)
 LOCKED = "exec 9>/run/lock/integrable-jupyterhub-{}; flock 9\n"
 
 
-# What builds run in leaves half of the cores to sessions. BuildKit puts its steps there by
-# --cgroup-parent alone (it ignores --cpuset-cpus). No dash: in a slice's name that makes a tree.
-BUILD_SLICE = "jupyterhubbuilds.slice"
 BUILD_SLICE_UP = (
     f"systemctl set-property --runtime {BUILD_SLICE} CPUQuota=$((50 * $(nproc)))%"
     f" CPUWeight=20 IOWeight=20 && systemctl start {BUILD_SLICE}"
@@ -121,7 +140,43 @@ def packages(packages: tuple[str, ...]) -> Commands:
             "export DEBIAN_FRONTEND=noninteractive",
             LOCKED.format("apt") + "dpkg --configure -a",
             f"{APT} update || {{ sleep 2; {APT} update; }}",
+            # What this run adds is noted for the uninstall, with what it needs.
+            f"mkdir -p {BEFORE}; cd {BEFORE}; [ -e installing ] || {INSTALLED} > installing",
             f"{APT} install --no-install-recommends {shlex.join(missing)}",
+            f"{INSTALLED} | comm -13 installing - >> installed; rm installing",
+        )
+
+
+@operation()
+def note_before() -> Commands:
+    """Note what is on the host, for the uninstall; `late`: it was deployed before that was done."""
+    if not host.get_fact(facts.Noted):
+        yield script(
+            f"(umask 022; mkdir -p {STATE}); umask 077; mkdir -p {BEFORE}; cd {BEFORE}",
+            f"[ ! -e {ETC} ] || touch late",
+            f"[ ! -e {DAEMON_JSON} ] || cp -p {DAEMON_JSON} daemon.json",
+            f"[ ! -d {DAEMON_JSON.parent} ] || touch etc-docker",
+            "[ ! -d /etc/cni ] || touch etc-cni; [ ! -d ~root/.docker/buildx ] || touch buildx",
+            "! getent group docker >/dev/null || touch docker-group",
+            "value=$(sysctl -n net.ipv4.ip_forward 2>/dev/null) || value=0",
+            'echo "net.ipv4.ip_forward = $value" > sysctl',
+            "nft list tables > tables 2>/dev/null || true",
+            "iptables -w -S FORWARD 2>/dev/null | sed -n 's/^-P FORWARD //p' > forward || true",
+            "[ -s forward ] || echo ACCEPT > forward",
+            # Last: with it, the note is whole.
+            f"{INSTALLED} > packages.new; mv packages.new packages",
+        )
+
+
+@operation()
+def held_engine() -> Commands:
+    """Hold the engine's packages: an update of theirs restarts Docker under the sessions."""
+    unheld = host.get_fact(facts.Unheld)
+    if unheld:
+        names = shlex.join(unheld)
+        yield script(
+            f"apt-mark hold {names} >/dev/null",
+            f"printf '%s\\n' {names} >> {BEFORE}/held",
         )
 
 
@@ -278,6 +333,183 @@ def take_over(deadline: int) -> Commands:
 def bring_back() -> Commands:
     """Start the compose project again that was there before, and remove what took its place."""
     yield script(f"sh {MIGRATION / 'undo'}")
+
+
+@operation()
+def drain(minutes: int | None) -> Commands:
+    """Have no session start, and end those that run in so many minutes (None: leave them alone).
+
+    The same again changes nothing: the deadline stays.
+    """
+    state = host.get_fact(facts.Drain)
+    if state is None or not state.drained or state.minutes != minutes:
+        yield script(*begin(minutes))
+
+
+@operation()
+def undrain() -> Commands:
+    """Let sessions start again."""
+    state = host.get_fact(facts.Drain)
+    if state and state.drained:
+        yield StringCommand(f"rm -f {DRAIN_STATE}")
+
+
+def _due() -> bool:
+    """Whether the host has updates to install, or to reboot for: else nobody need be bothered."""
+    return bool(host.get_fact(facts.Updates) or host.get_fact(facts.RebootDue))
+
+
+@operation()
+def drain_to_patch(minutes: int) -> Commands:
+    """Drain, where there is something to patch; a deadline of before stays."""
+    state = host.get_fact(facts.Drain)
+    if _due() and (state is None or state.deadline is None):
+        yield script(*begin(minutes))
+
+
+@operation()
+def sessions_ended() -> Commands:
+    """Wait for the deadline, and until the hub has ended what ran, where there is to patch."""
+    state = host.get_fact(facts.Drain)
+    if _due() and state and state.deadline is not None and host.get_fact(facts.Sessions):
+        yield script(
+            f'until [ -z "$({facts.SESSIONS})" ]; do',
+            f'  if [ "$(date +%s)" -ge {state.deadline + END_SECONDS} ]; then',
+            f"    echo 'sessions: the hub did not end them; look why: docker logs {HUB_NAME}' >&2",
+            "    exit 1",
+            "  fi; sleep 2",
+            "done",
+        )
+
+
+@operation(is_idempotent=False)
+def package_lists() -> Commands:
+    """Fetch the lists of Debian's archive."""
+    yield script(LOCKED.format("apt") + f"{APT} update || {{ sleep 2; {APT} update; }}")
+
+
+@operation()
+def updates() -> Commands:
+    """Install Debian's updates, and the engine's, which deployments hold; nothing asks."""
+    if host.get_fact(facts.Updates):
+        yield script(
+            "export DEBIAN_FRONTEND=noninteractive APT_LISTCHANGES_FRONTEND=none",
+            "export UCF_FORCE_CONFFOLD=1 NEEDRESTART_SUSPEND=1",
+            LOCKED.format("apt") + "dpkg --force-confold --configure -a",
+            f"held=$(cat {BEFORE}/held 2>/dev/null || true)",
+            'hold() { [ -z "$held" ] || apt-mark "$1" $held >/dev/null; }',
+            "trap 'hold hold' EXIT; hold unhold",
+            f"{APT} -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold"
+            " full-upgrade",
+        )
+
+
+# Docker leaves containers to systemd (live-restore), which waits 90 s for those that don't hear
+# SIGTERM. `docker stop` is no way: what it stops does not come back at boot.
+GO_DOWN = f"""
+pids=$(docker container inspect -f '{{{{.State.Pid}}}}' {" ".join(SERVICE_NAMES)})
+systemctl stop docker.socket docker
+kill -TERM $pids
+for _ in 1 2 3 4 5 6 7 8 9 10; do
+  left=; for pid in $pids; do ! kill -0 $pid || left=yes; done; [ -n "$left" ] || break; sleep 1
+done
+kill -KILL $pids
+systemctl reboot
+"""
+
+
+@operation()
+def reboot(seconds: int = 900) -> Commands:
+    """Reboot where that is due, and wait so long for the host to answer again."""
+    if not host.get_fact(facts.RebootDue):
+        return
+    yield FunctionCommand(_reboot, (seconds,), {})
+
+
+def _reboot(state: Any, host: Any, seconds: int) -> bool:
+    """pyinfra's own looks at the uptime, which in a system container is its machine's."""
+    before = host.get_fact(facts.Boot)
+    # Detached, so that the answer comes before the connection ends.
+    host.run_shell_command(f"({GO_DOWN}) </dev/null >/dev/null 2>&1 &")
+    connection.release_lock(host)  # which the next step that asks for it takes again
+    # A port that is forwarded to a host that is off answers, and ends: no news to anybody.
+    getLogger("paramiko").setLevel(CRITICAL)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        time.sleep(2)
+        try:
+            host.disconnect()
+            host.connect(show_errors=False)
+            if host.connected and host.get_fact(facts.Boot) not in ("", before):
+                return True
+        except Exception as error:  # noqa: BLE001  (half gone, or half there: next time)
+            logger.debug("not back yet: %s", error)
+    logger.error(
+        "%sit does not answer %d s after its reboot; look at its console",
+        host.print_prefix,
+        seconds,
+    )
+    return False
+
+
+@operation()
+def serving(services: tuple[Service, ...]) -> Commands:
+    """Wait until all services serve, after a boot."""
+    if host.get_fact(facts.NotServing, services=services):
+        for service in services:
+            yield script(
+                *_wait(
+                    f"docker exec {service.name} {shlex.join(service.health)} >/dev/null 2>&1",
+                    service.name,
+                    2 * service.start_timeout,
+                    f"does not serve, its last lines are above; `docker logs {service.name}` on the"
+                    " host has all",
+                )
+            )
+
+
+@operation()
+def uninstall(removal: str, daemon_json: str) -> Commands:
+    """Remove what this project made, by hubhost.uninstall's script, and what it is to write."""
+    if [line for line in host.get_fact(facts.Ours, script=removal) if not line.startswith("stays")]:
+        yield StringCommand(f"mode=remove\n{removal}", _stdin=daemon_json)
+
+
+PROBE = f"docker exec -i {FILTER_NAME} {FILTER_PROBE}"
+LOCK_CHECK = f"flock /run/lock/integrable-jupyterhub-check {PROBE}"
+
+
+@operation(is_idempotent=False)
+def isolation_check(settings: Settings, also: tuple[tuple[str, int], ...] = ()) -> Commands:
+    """Try, from a container made as sessions are, what a session reaches; a leak is an error."""
+    yield FunctionCommand(_check, (settings, also), {})
+
+
+def _check(state: Any, host: Any, settings: Settings, also: tuple[tuple[str, int], ...]) -> bool:
+    """Whether all is as the policy wants it; says so, door by door."""
+
+    def ask(command: str, stdin: str = "") -> list[str] | None:
+        done, output = host.run_shell_command(command, _stdin=stdin)
+        if not done:
+            logger.error("%s%s", host.print_prefix, output.stderr or f"failed: {command[:60]}")
+        return output.stdout_lines if done else None
+
+    doors = check.doors(settings, host.get_fact(facts.Listens), also)
+    seen = ask(LOCK_CHECK, check.wire(doors))
+    hubs = json.dumps([door.target for door in doors if door.control == "hub"])
+    by_hub = ask(f"docker exec -i {HUB_NAME} {HUB_CODE} {shlex.quote(check.KNOCK)}", hubs)
+    by_host = ask(check.knock([door for door in doors if door.control == "host"]) or "true")
+    clock = ask("date +%s")
+    if seen is None or by_hub is None or by_host is None or clock is None:
+        return False
+    verdicts = check.verdicts(doors, json.loads(seen[-1]), {"hub": by_hub, "host": by_host})
+    for verdict in verdicts:
+        logger.log(ERROR if verdict.problem else INFO, "%s%s", host.print_prefix, verdict)
+    found = check.Checked.of(int(clock[0]), verdicts)
+    kept = ask(
+        f"cat > {ISOLATION_STATE}.new; mv {ISOLATION_STATE}.new {ISOLATION_STATE}", found.json
+    )
+    return kept is not None and not found.wrong
 
 
 @operation()

@@ -14,6 +14,7 @@ from hubhost.paths import (
     ARCHIVE,
     CARRY,
     DOCKER_SOCKET,
+    DRAIN,
     DUMPS,
     ETC,
     FORGET_REQUESTS,
@@ -210,6 +211,7 @@ def hub(settings: Settings) -> Service:
             # Also where nothing is archived now: what was, expires, and is erased on request.
             Mount(str(ARCHIVE), "/var/lib/jupyterhub/archive", read_only=False),
             Mount(str(FORGET_REQUESTS), "/var/lib/jupyterhub/forget", read_only=False),
+            Mount(str(DRAIN), "/var/lib/jupyterhub/drain", taken_up=True),
             *(_secret(name) for name in names),
         ),
         tmpfs=(("/tmp", "size=64m,mode=1777"),),
@@ -227,12 +229,19 @@ def in_order(settings: Settings) -> tuple[Service, ...]:
 HUB_PURGE = "python -m integrable_jupyterhub purge"
 """In the hub's container: forgets the user whose name it reads; with DRY, tells what there is."""
 
+HUB_CODE = "python -c"
+"""In the hub's container: runs code."""
+
+FILTER_PROBE = "python3 -m docker_filter probe"
+"""In the Docker filter's container: what a session sees at the doors that it reads."""
+
 HUB_FOLDERS = (
     HostFolder(HUB_STATE, 0o700, 0, 0),
     HostFolder(ARCHIVE, 0o700, HUB_USER, SERVICES_GROUP),
     HostFolder(FORGET_REQUESTS, 0o700, HUB_USER, SERVICES_GROUP),
+    HostFolder(DRAIN, 0o755, 0, 0),
 )
-"""What the hub writes to on the host."""
+"""What the hub writes to on the host; and the last, what it is told there."""
 
 
 def hub_files(settings: Settings) -> tuple[HostFile, ...]:

@@ -18,6 +18,8 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
+from hubhost.check import Checked
+from hubhost.drain import Drain
 from hubhost.paths import BACKUP_UNIT
 from hubhost.release import History
 from hubhost.settings import Settings
@@ -110,6 +112,8 @@ class HostStatus:
     backup_made: int
     backup_bytes: int
     backup_failed: bool
+    drain: Drain
+    checked: Checked
 
     @classmethod
     def parse(cls, lines: Iterable[str]) -> HostStatus:
@@ -187,6 +191,8 @@ class HostStatus:
                 | {"settings": r.settings, "images": dict(r.content.images)}
                 for r in history.releases
             ),
+            drain=Drain.parse(values.get("drain", "")),
+            checked=Checked.parse(values.get("isolation", "")),
         )
 
 
@@ -249,6 +255,12 @@ def _of_services(status: HostStatus) -> Iterator[Finding]:
             message = f"was restarted {service.restarts} times since it was made"
             remedy = f"look why: host# docker logs {service.name}"
             yield Finding(Severity.WARNING, service.name, message, remedy)
+    if status.drain.drained:
+        remedy = "when the maintenance is over: make undrain"
+        yield Finding(Severity.WARNING, "drain", "new sessions get 503", remedy)
+    for wrong in status.checked.wrong:
+        remedy = "deploy, then look again: make check"
+        yield Finding(Severity.ERROR, "isolation", wrong, remedy)
     if status.firewall != "active":
         message = f"its unit is {status.firewall or 'missing'}"
         yield Finding(Severity.ERROR, "firewall", message, "deploy: it loads the rules")
@@ -338,6 +350,26 @@ def backups(status: HostStatus, limits: Limits) -> str:
     return f"{since(status.clock - status.backup_made)} old, {size} MB"
 
 
+def drained(status: HostStatus) -> str:
+    """What becomes of the sessions."""
+    if not status.drain.drained:
+        return ""
+    if status.drain.deadline is None:
+        return ", drained: no new ones"
+    left = status.drain.deadline - status.clock
+    end = f"those end in {since(left)}" if left > 0 else "ended"
+    return f", drained: no new ones, {end}"
+
+
+def checked(status: HostStatus) -> str:
+    """Of the last look at the isolation."""
+    last = status.checked
+    if not last.at:
+        return "never checked"
+    verdict = f"{len(last.wrong)} of {last.tried} doors wrong" if last.wrong else "as it should be"
+    return f"{verdict}, checked {since(status.clock - last.at)} ago"
+
+
 def screen(
     name: str, status: HostStatus, limits: Limits, drift: tuple[str, ...] | None, now: float
 ) -> str:
@@ -347,7 +379,7 @@ def screen(
     left = status.certificate_end - status.clock
     rows = [
         *((s.name.removeprefix("jupyterhub_"), s.line(status.clock)) for s in status.services),
-        ("sessions", f"{status.sessions} of {limits.max_sessions}"),
+        ("sessions", f"{status.sessions} of {limits.max_sessions}{drained(status)}"),
         ("memory", f"{status.memory_free_mb} of {status.memory_mb} MB free"),
         ("disk", f"{status.disk_free_mb // 1000} of {status.disk_mb // 1000} GB free"),
         ("certificate", f"ends in {since(left)}" if left > 0 else "has ended"),
@@ -360,6 +392,7 @@ def screen(
             "firewall",
             f"{status.firewall or 'missing'}, rules {'' if status.rules_loaded else 'not '}loaded",
         ),
+        ("isolation", checked(status)),
         ("versions", ", ".join(status.versions)),
         ("backup", backups(status, limits)),
         ("release", _release(status)),

@@ -2,7 +2,7 @@
 
 from pyinfra.operations import systemd
 
-from hubhost.operations import engine, engine_configuration, fresh_engine
+from hubhost.operations import engine, engine_configuration, fresh_engine, held_engine
 from hubhost.settings import Settings
 from roles import deploy
 
@@ -17,5 +17,6 @@ def docker(settings: Settings) -> None:
         name="Install Docker and the tools that build images",
         tools=TOOLS,
     )
+    held_engine(name="Hold the engine's packages, which make patch moves")
     systemd.service(name="Start Docker", service="docker", running=True, enabled=True)
     fresh_engine(name="Restart Docker if its configuration changed")

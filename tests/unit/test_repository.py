@@ -193,7 +193,7 @@ def test_the_deployment_runs_every_role_once() -> None:
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
     ]
     assert called == [
-        *("preflight", "sessions", "docker", "images", "network", "firewall"),
+        *("preflight", "record", "sessions", "docker", "images", "network", "firewall"),
         *("secrets", "tls", "handover", "database", "proxy", "docker_filter", "forget", "daily"),
         *("hub", "backup", "release"),
     ]

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from hubhost import status
+from hubhost.check import Checked
+from hubhost.drain import Drain
 from hubhost.status import (
     DAY,
     HostStatus,
@@ -203,3 +205,32 @@ def test_the_exit_code_is_the_worst_of_all_hosts(
     said = capsys.readouterr()
     assert json.loads(said.out).keys() == {*names}
     assert ("no route" in said.err) == (expected == Severity.ERROR)
+
+
+@pytest.mark.parametrize(
+    ("state", "told"),
+    [
+        (Drain(), "2 of 50"),
+        (Drain(drained=True), "2 of 50, drained: no new ones"),
+        (Drain(drained=True, deadline=NOW + 240), "drained: no new ones, those end in 4 min"),
+        (Drain(drained=True, deadline=NOW - 1), "drained: no new ones, ended"),
+    ],
+)
+def test_a_drained_hub_is_a_warning_and_tells_what_becomes_of_the_sessions(
+    state: Drain, told: str
+) -> None:
+    drained = replace(WELL, sessions=2, drain=state)
+    assert told in screen("a", drained, LIMITS, (), NOW)
+    subjects = [finding.subject for finding in findings(drained, LIMITS, (), NOW)]
+    assert subjects == (["drain"] if state.drained else [])
+
+
+def test_the_last_look_at_the_isolation_is_told_and_a_leak_is_an_error() -> None:
+    assert "never checked" in screen("a", WELL, LIMITS, (), NOW)
+    well = replace(WELL, checked=Checked(int(NOW) - 7200, 16))
+    assert "as it should be, checked 2 h ago" in screen("a", well, LIMITS, (), NOW)
+    leaky = replace(WELL, checked=Checked(int(NOW) - 7200, 16, ("x is open to sessions",)))
+    assert wrong(leaky) == [
+        ("ERROR", "isolation: x is open to sessions; deploy, then look again: make check")
+    ]
+    assert "1 of 16 doors wrong" in screen("a", leaky, LIMITS, (), NOW)

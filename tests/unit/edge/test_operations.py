@@ -20,7 +20,8 @@ import pytest
 from pyinfra.api.command import StringCommand
 from pyinfra.context import ctx_host, ctx_state
 
-from hubhost import facts, operations, services
+from hubhost import facts, operations, services, uninstall
+from hubhost.drain import Drain
 from hubhost.engine import daemon_configuration
 from hubhost.hostfile import SERVICES_GROUP, FileState, HostFile, HostFolder
 from hubhost.images import ImageSet, PresentImage, build_files
@@ -70,6 +71,12 @@ SECRETS = {
     **{secret.name: f"640 0 {SERVICES_GROUP}" for secret in ALL_SECRETS},
     "services": "service-admin",
 }
+
+
+DRAINED = Drain(drained=True, minutes=5, deadline=1_800_000_000)
+DUE = {facts.Drain: Drain(), facts.Updates: ["libc6"], facts.RebootDue: []}
+DONE = {facts.Drain: DRAINED, facts.Updates: [], facts.RebootDue: [], facts.Sessions: 3}
+REMOVAL = uninstall.script(keep_backups=True, daemon="same")
 
 
 def flat(made: list[StringCommand]) -> str:
@@ -267,7 +274,25 @@ MAKING: dict[str, Callable[[], list[StringCommand]]] = {
     "container": lambda: commands(
         operations.container, {facts.Container: ContainerState("sha256:1", "f")}, service=SERVICE
     ),
+    "note_before": lambda: commands(operations.note_before, {facts.Noted: False}),
+    "held_engine": lambda: commands(operations.held_engine, {facts.Unheld: ["runc"]}),
+    "drain": lambda: commands(operations.drain, {facts.Drain: Drain()}, minutes=5),
+    "undrain": lambda: commands(operations.undrain, {facts.Drain: Drain(drained=True)}),
+    "drain_to_patch": lambda: commands(operations.drain_to_patch, DUE, minutes=5),
+    "sessions_ended": lambda: commands(
+        operations.sessions_ended, DUE | {facts.Drain: DRAINED, facts.Sessions: 1}
+    ),
+    "package_lists": lambda: commands(operations.package_lists, {}),
+    "updates": lambda: commands(operations.updates, DUE),
+    "serving": lambda: commands(
+        operations.serving, {facts.NotServing: ["jupyterhub_hub"]}, services=(SERVICE,)
+    ),
+    "uninstall": lambda: commands(
+        operations.uninstall, {facts.Ours: ["volume x"]}, removal=REMOVAL, daemon_json="{}"
+    ),
 }
+# What is done by a function on the controller, for an answer is looked at, or a host goes away.
+BY_FUNCTION = {"isolation_check", "reboot"}
 
 
 def test_every_operation_is_tried_here() -> None:
@@ -276,7 +301,7 @@ def test_every_operation_is_tried_here() -> None:
         for name, value in vars(operations).items()
         if hasattr(value, "_inner") and value.__module__ == operations.__name__
     }
-    assert defined == set(MAKING)
+    assert defined == set(MAKING) | BY_FUNCTION
 
 
 @pytest.mark.parametrize("name", MAKING)
@@ -295,7 +320,8 @@ def test_no_secret_is_in_a_command(name: str) -> None:
 @pytest.mark.parametrize("name", MAKING)
 def test_a_script_of_several_lines_stops_at_its_first_error(name: str) -> None:
     for command in MAKING[name]():
-        assert "\n" not in text(command) or text(command).startswith("set -eu\n")
+        # (An uninstall goes on, and tells what it could not remove.)
+        assert "\n" not in text(command) or text(command).startswith(("set -eu\n", "mode=remove\n"))
 
 
 # --- Backups ---------------------------------------------------------------------------------
@@ -329,7 +355,13 @@ def test_a_backup_comes_whole_or_the_restore_ends(
 # --- Packages and the engine -----------------------------------------------------------------
 def test_only_missing_packages_are_installed() -> None:
     (command,) = MAKING["packages"]()
-    assert text(command).splitlines()[-1].endswith("install --no-install-recommends a")
+    lines = text(command).splitlines()
+    (at,) = [
+        n for n, line in enumerate(lines) if line.endswith("install --no-install-recommends a")
+    ]
+    # What it brought along is told from what was there.
+    assert "> installing" in lines[at - 1]
+    assert "comm -13 installing - >> installed" in lines[at + 1]
 
 
 def test_when_nothing_is_missing_no_package_list_is_fetched() -> None:
@@ -937,3 +969,72 @@ def test_any_other_is_for_the_program_that_hands_over(changes: dict[str, Any]) -
     (command,) = commands(operations.container, given, service=SERVICE)
     assert text(command).endswith("/etc/integrable-jupyterhub/release.sh run")
     assert stdin(command) == SERVICE.definition()
+
+
+# --- Maintenance -----------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("state", "changes"),
+    [
+        (Drain(), True),
+        (Drain(drained=True, minutes=5, deadline=1), False),
+        (Drain(drained=True, minutes=6, deadline=1), True),
+        (Drain(drained=True), True),
+    ],
+)
+def test_to_drain_again_moves_no_deadline_but_for_another_one(state: Drain, changes: bool) -> None:
+    made = commands(operations.drain, {facts.Drain: state}, minutes=5)
+    assert bool(made) == changes
+
+
+def test_a_hub_that_is_not_drained_need_not_be_undrained() -> None:
+    assert commands(operations.undrain, {facts.Drain: Drain()}) == []
+    assert commands(operations.undrain, {facts.Drain: None}) == []
+
+
+def test_where_nothing_is_to_be_patched_nobody_is_bothered() -> None:
+    calm = DONE | {facts.Drain: Drain()}
+    assert commands(operations.drain_to_patch, calm, minutes=5) == []
+    assert commands(operations.sessions_ended, DONE) == []
+    assert commands(operations.updates, calm) == []
+    assert commands(operations.reboot, calm) == []
+
+
+@pytest.mark.parametrize("due", [{facts.Updates: ["x"]}, {facts.RebootDue: ["a kernel"]}])
+def test_an_update_or_a_reboot_is_due(due: dict[Any, Any]) -> None:
+    assert commands(operations.drain_to_patch, DONE | {facts.Drain: Drain()} | due, minutes=5)
+
+
+def test_a_patch_that_goes_on_keeps_the_deadline() -> None:
+    assert commands(operations.drain_to_patch, DUE | {facts.Drain: DRAINED}, minutes=5) == []
+    without = Drain(drained=True)
+    assert commands(operations.drain_to_patch, DUE | {facts.Drain: without}, minutes=5)
+
+
+def test_the_engines_hold_comes_back_whatever_the_update_does() -> None:
+    (command,) = MAKING["updates"]()
+    lines = text(command).splitlines()
+    (held,) = [n for n, line in enumerate(lines) if "trap 'hold hold' EXIT; hold unhold" in line]
+    assert lines[held + 1].endswith("full-upgrade")
+
+
+def test_what_is_noted_is_not_noted_again_and_what_is_held_not_held() -> None:
+    assert commands(operations.note_before, {facts.Noted: True}) == []
+    assert commands(operations.held_engine, {facts.Unheld: []}) == []
+
+
+def test_services_that_serve_are_not_waited_for() -> None:
+    assert commands(operations.serving, {facts.NotServing: []}, services=(SERVICE,)) == []
+
+
+@pytest.mark.parametrize("told", [[], ["stays: backups in /x"]])
+def test_a_host_without_anything_of_ours_is_left_alone(told: list[str]) -> None:
+    made = commands(operations.uninstall, {facts.Ours: told}, removal=REMOVAL, daemon_json="")
+    assert made == []
+
+
+def test_what_daemon_json_becomes_is_in_no_argument() -> None:
+    made = commands(
+        operations.uninstall, {facts.Ours: ["x"]}, removal=REMOVAL, daemon_json='{"proxy": "pw"}'
+    )
+    assert "pw" not in flat(made)
+    assert stdin(made[0]) == '{"proxy": "pw"}'

@@ -22,9 +22,9 @@ from hubhost.secrets import ALL_SECRETS
 from tests.unit.core.sample import ROOT
 
 ROLES = [
-    *("Preflight", "Sessions", "Docker", "Images", "Network", "Firewall", "Secrets", "TLS"),
-    *("Handover", "Database", "Proxy", "Docker filter", "Forget", "Daily", "Hub", "Backup"),
-    "Release",
+    *("Preflight", "Record", "Sessions", "Docker", "Images", "Network", "Firewall", "Secrets"),
+    *("TLS", "Handover", "Database", "Proxy", "Docker filter", "Forget", "Daily", "Hub"),
+    *("Backup", "Release"),
 ]
 PROGRESS = r"""
 --> (Loading config|Loading inventory|Connecting to hosts|Disconnecting from hosts)\.\.\.
@@ -111,9 +111,11 @@ def test_a_dry_run_on_a_bare_host_succeeds(planned: Run) -> None:
 def test_the_plan_is_a_checklist_that_a_person_reads(planned: Run) -> None:
     assert planned.plan == [
         "Preflight | Take the host's lock",
+        "Record | Note what is on the host before anything is changed",
         "Sessions | Write the runtime and the rules of sessions",
         "Docker | Configure Docker",
         "Docker | Install Docker and the tools that build images",
+        "Docker | Hold the engine's packages, which make patch moves",
         "Docker | Start Docker",
         "Docker | Restart Docker if its configuration changed",
         "Images | Make the base image",
