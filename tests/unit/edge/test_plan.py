@@ -259,4 +259,4 @@ def test_a_restore_names_its_host(tmp_path: Path) -> None:
     """An inventory of several must not all become one."""
     two = '["@fake/hub", "@fake/other"]'
     run = pyinfra(tmp_path, "-y", script="ops/restore.py", hosts=two)
-    assert run.error_lines[0] == "HOST: the inventory has 2 hosts; name one: HOST=@fake/hub"
+    assert run.error_lines[0].startswith("HOST: the inventory has 2 hosts; name one: HOST=@fake/")
