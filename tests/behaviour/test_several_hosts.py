@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -70,12 +69,12 @@ def test_the_second_run_of_all_takes_less_than_twice_that_of_one(
     deployment: Deployment, together: Deployment, deployed: Run
 ) -> None:
     one, all_ = [], []
-    for _ in range(3):
+    for _ in range(2):
         runs = deployment.run(), together.run()
         assert [run.changed for run in runs] == [[], []]
         one.append(runs[0].seconds)
         all_.append(runs[1].seconds)
-    ratio = statistics.median(all_) / statistics.median(one)
+    ratio = min(all_) / min(one)
     print(f"\nno-op: one host {one} s, three {all_} s: {ratio:.2f} times")
     assert ratio < 2 * 5  # five times the target
 
