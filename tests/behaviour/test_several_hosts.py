@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 
+from hubhost.images import BUILT
 from tests.deployment import Deployment, Run
 from tests.lab import Host, lab
 from tests.lab.client import Hub
@@ -59,7 +59,7 @@ def test_a_bare_host_has_the_images_of_the_others(
     assert len(told) == 1
     first, *_, last = [image_ids(one) for one in hosts]
     references = {name for name in last if not name.endswith(":latest")}
-    assert len(references) == 6
+    assert len(references) == len(BUILT) + 1
     assert {name: last[name] for name in references} == {name: first[name] for name in references}
     assert bare.sh("ls /var/lib/integrable-jupyterhub/build 2>/dev/null || true") == ""
     for one in hosts:
@@ -70,12 +70,12 @@ def test_the_second_run_of_all_takes_less_than_twice_that_of_one(
     deployment: Deployment, together: Deployment, deployed: Run
 ) -> None:
     one, all_ = [], []
-    for _ in range(3):
+    for _ in range(2):
         runs = deployment.run(), together.run()
         assert [run.changed for run in runs] == [[], []]
         one.append(runs[0].seconds)
         all_.append(runs[1].seconds)
-    ratio = statistics.median(all_) / statistics.median(one)
+    ratio = min(all_) / min(one)
     print(f"\nno-op: one host {one} s, three {all_} s: {ratio:.2f} times")
     assert ratio < 2 * 5  # five times the target
 
@@ -158,4 +158,4 @@ def test_verbs_are_for_all_hosts_or_for_one(
         old: Hub = before[one.name]
         assert old.call("GET", "/users").status_code == 403
         assert hub_of(one)[1].call("GET", "/users").status_code == 200
-    assert len({one.sh(f"cat {tokens}") for one in hosts}) == 3
+    assert len({one.sh(f"cat {tokens}") for one in hosts}) == len(hosts)
