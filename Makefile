@@ -2,7 +2,9 @@
 
 SHELL := /bin/bash -o pipefail
 PYTHON := .venv/bin/python
-PYINFRA := .venv/bin/pyinfra
+# HOST=NAME, or a pattern: only these of the inventory. (A shell's own HOST means something else.)
+export LIMIT := $(if $(filter command line,$(origin HOST)),$(HOST))
+PYINFRA := .venv/bin/pyinfra $(if $(LIMIT),--limit '$(LIMIT)')
 
 .DEFAULT_GOAL := help
 .PHONY: $(shell awk -F : '/^[a-z-]+:/ { print $$1 }' $(MAKEFILE_LIST))
@@ -39,6 +41,16 @@ logs: controller ## What the services said (SERVICE=hub, SINCE=2h or a time, FOL
 
 rotate: controller ## Make a secret anew and deploy; says first what that costs: make rotate SECRET=proxy_token
 	SECRET="$(SECRET)" SERVICE="$(SERVICE)" $(PYINFRA) inventory.py ops/rotate.py
+
+backup: controller ## Make a backup now; TO=folder: and copy it to this machine
+	BACKUP_TO="$(TO)" $(PYINFRA) -y inventory.py ops/backup.py
+
+restore: controller ## Make a host what it was in a backup; says first what goes: make restore FILE=x.age KEY=key.txt
+	RESTORE_FILE="$(FILE)" RESTORE_KEY="$(KEY)" RESTORE_SIGNER="$(SIGNER)" RESTORE_HOST="$(HOST)" \
+		$(PYINFRA) $(if $(HOST),--limit "$(HOST)") inventory.py ops/restore.py
+
+migrate: controller ## Move over from a compose project of the reference configuration (UNDO=1: back)
+	DEADLINE="$(DEADLINE)" DIFFERENT="$(DIFFERENT)" UNDO="$(UNDO)" $(PYINFRA) inventory.py ops/migrate.py
 
 rollback: controller ## Go back to the release before, or a named one, from the host's record: make rollback [RELEASE=id]
 	RELEASE="$(RELEASE)" $(PYINFRA) inventory.py ops/rollback.py

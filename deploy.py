@@ -1,5 +1,6 @@
 """The whole installation, in order: `pyinfra inventory.py deploy.py`. Rerun for updates."""
 
+from roles.backup import backup
 from roles.daily import daily
 from roles.database import database
 from roles.docker import docker
@@ -22,9 +23,9 @@ settings = load_settings()
 preflight(settings)
 sessions(settings)
 docker(settings)
+images(settings)
 network(settings)
 firewall(settings)
-images(settings)
 secrets(settings)
 tls(settings)
 handover(settings)
@@ -34,4 +35,5 @@ docker_filter(settings)
 forget(settings)
 daily(settings)
 hub(settings)
+backup(settings)
 release(settings)

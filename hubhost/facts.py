@@ -11,16 +11,22 @@ from typing import Any
 from pyinfra.api.facts import FactBase
 from typing_extensions import override
 
+from hubhost.backup import Target
 from hubhost.hostfile import FileState, HostFolder
 from hubhost.images import NAME_LABEL, PREFIX, PresentImage
 from hubhost.isolation import JUMPS, JUMPS6
+from hubhost.migrate import Look
 from hubhost.paths import (
+    BACKUP_RECIPIENTS,
+    BACKUP_SCRIPT,
+    BACKUP_UNIT,
     DAEMON_JSON,
     DAILY_STATE,
     FIREWALL,
     FIREWALL_UNIT,
     FORGET,
     GUARD_DIGEST,
+    MIGRATION,
     NOT_RECORDED,
     RECORDED,
     RELEASES,
@@ -40,6 +46,7 @@ from hubhost.service import (
     Service,
 )
 from hubhost.services import FILTER_CONFIG, HUB_PURGE
+from hubhost.templates import render
 from hubhost.tls import WARN_BEFORE
 
 WARN_SECONDS = int(WARN_BEFORE.total_seconds())
@@ -228,6 +235,55 @@ class Kept(FactBase[int | None]):
     @override
     def process(self, output: list[str]) -> int | None:
         return None if "unknown" in output else sum(map(int, output))
+
+
+class NewestBackup(FactBase[list[str]]):
+    """When it was made (seconds since 1970), bytes, the host's signer, path. Empty: none yet."""
+
+    default = list
+
+    @override
+    def command(self) -> str:
+        return f"[ -x {BACKUP_SCRIPT} ] && {BACKUP_SCRIPT} newest; true"
+
+    @override
+    def process(self, output: list[str]) -> list[str]:
+        return output[0].split(" ", 3) if output else []
+
+
+class BackupFolder(FactBase[bool]):
+    """Whether a folder is there, on a disk that can be written."""
+
+    default = bool
+
+    @override
+    def command(self, path: str) -> str:
+        return f"[ -d {quote(path)} ] && [ -w {quote(path)} ] && echo yes; true"
+
+    @override
+    def process(self, output: list[str]) -> bool:
+        return "yes" in output
+
+
+class RestoreTarget(FactBase[Target]):
+    """What a restore has to know of the host beforehand."""
+
+    default = Target
+
+    @override
+    def command(self) -> str:
+        return f"""
+for key in /etc/ssh/ssh_host_*_key.pub; do
+  ssh-keygen -lf "$key" 2>/dev/null | awk '{{ print "signer", $2 }}'
+done
+echo "sessions $(docker ps -q --filter label={ROLE_LABEL}=session 2>/dev/null | wc -l)"
+df -Pm /var/lib | awk 'NR == 2 {{ print "free_mb", $4 }}'
+true
+"""
+
+    @override
+    def process(self, output: list[str]) -> Target:
+        return Target.parse(output)
 
 
 class Content(FactBase[str]):
@@ -552,6 +608,64 @@ echo "{{\\"files_digest\\": \\"$(cat -- {_quoted(service.mounted_files)} /dev/nu
         return ContainerState(**found)
 
 
+class Migration(FactBase[Look]):
+    """A compose project of the reference configuration's, and how far it is moved over."""
+
+    @override
+    @staticmethod
+    def default() -> Look:
+        return Look.parse(())
+
+    @override
+    def command(self) -> str:
+        return render(
+            "migrate/look",
+            migration=MIGRATION,
+            hub=HUB_NAME,
+            proxy=PROXY_NAME,
+            role_label=ROLE_LABEL,
+        )
+
+    @override
+    def process(self, output: list[str]) -> Look:
+        return Look.parse(output)
+
+
+class ServiceTokens(FactBase[dict[str, str]]):
+    """The tokens of some services, to be told to a person: the only fact that reads a secret."""
+
+    default = dict
+
+    @override
+    def command(self, services: tuple[str, ...]) -> str:
+        wanted = "|".join(services).replace(".", "[.]")
+        tokens = SECRETS / "service_tokens"
+        return f"tr ';' '\\n' < {tokens} 2>/dev/null | grep -E '^({wanted}):'; true"
+
+    @override
+    def process(self, output: list[str]) -> dict[str, str]:
+        return dict(line.split(":", 1) for line in output)
+
+
+class VolumeAge(FactBase[int | None]):
+    """How old a Docker volume is, in days; None: there is none of that name."""
+
+    @override
+    def requires_command(self, volume: str) -> str:
+        return "docker"
+
+    @override
+    def command(self, volume: str) -> str:
+        return f"""
+made=$(docker volume inspect -f '{{{{.CreatedAt}}}}' {quote(volume)} 2>/dev/null)
+[ -z "$made" ] || echo $(( ($(date +%s) - $(date -d "$made" +%s)) / 86400 ))
+"""
+
+    @override
+    def process(self, output: list[str]) -> int | None:
+        return int(output[0]) if output else None
+
+
 FIRST_RULE = "-A {} -j {}".format(*JUMPS[1])
 NOTEBOOK_IMAGE = (
     """sed -n '/"images"/,/]/s/^ *"\\([^"]*[:/][^"]*\\)".*/\\1/p'"""
@@ -651,6 +765,9 @@ echo "host_version kernel $(uname -r)"
 docker version --format 'host_version Docker {{{{.Server.Version}}}}' 2>/dev/null
 {NOTEBOOK_IMAGE} | sed 's/^/notebook_image /'
 cat {DAILY_STATE / "security"} 2>/dev/null
+echo "backup $([ -x {BACKUP_SCRIPT} ] && {BACKUP_SCRIPT} newest)"
+echo "backups_since $(stat -c %Y {BACKUP_RECIPIENTS} 2>/dev/null)"
+echo "backup_state $(systemctl is-failed {BACKUP_UNIT} 2>/dev/null)"
 {{ {RECORDS} }} | sed 's/^/release /'
 [ -e /var/run/reboot-required ] && echo reboot_required yes
 true

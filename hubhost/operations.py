@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import base64
 import shlex
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from ipaddress import IPv4Network
 from typing import Any
 
-from pyinfra.api.command import StringCommand
+from pyinfra.api.command import FunctionCommand, PyinfraCommand, StringCommand
 from pyinfra.api.operation import operation
 from pyinfra.context import host, state
 
@@ -17,35 +17,54 @@ from hubhost.engine import daemon_configuration, engine_packages
 from hubhost.hostfile import SERVICES_GROUP, HostFile, HostFolder, outdated
 from hubhost.images import (
     NAME_LABEL,
+    AnyImage,
     BaseImage,
     Image,
     ImageSet,
     PresentImage,
     build_files,
     ca_certificates,
+    first_of,
     notebook_reference,
     to_prune,
 )
 from hubhost.isolation import JUMPS, JUMPS6, Policy, chains, chains6, listing
 from hubhost.network import Network, rebuild
 from hubhost.paths import (
+    ARCHIVE,
+    BACKUP_UNIT,
     DAEMON_JSON,
     FIREWALL_UNIT,
     FORGET,
+    MIGRATION,
     RELEASE_PROGRAM,
     RELEASES,
+    RESTORE_WORK,
     SECRETS,
     STATE,
+    TLS,
 )
 from hubhost.release import Content, History, Release, project_version, settings_digest
 from hubhost.rotation import Rotation
 from hubhost.rotation import discard as rotation_script
 from hubhost.secrets import Secret, secrets_script
-from hubhost.service import HUB_NAME, PROXY_NAME, Action, Service, plan
-from hubhost.services import HUB_PURGE, in_order
+from hubhost.service import (
+    DATABASE_NAME,
+    HUB_NAME,
+    PROXY_NAME,
+    ROLE_LABEL,
+    Action,
+    Service,
+    plan,
+)
+from hubhost.services import FORMER_VOLUME, HUB_PURGE, HUB_USER, in_order
 from hubhost.settings import Settings
 
 Commands = Generator[StringCommand]
+Origins = Mapping[str, tuple[str, ...]]
+"""Hosts that each missing image may come from: hubhost.images.origins. None: this one builds it."""
+
+HERE: Origins = {}
 
 RULES_DO_NOT_LOAD = (
     "firewall: the rules do not load and those of before still stand; why is told above,"
@@ -54,10 +73,27 @@ RULES_DO_NOT_LOAD = (
 
 # An earlier run that was killed may still be at it on the host: wait for it, don't work against it.
 APT = "apt-get -qy -o DPkg::Lock::Timeout=600"
+FORMER_CLUSTER_DAYS = 7
 LOCKED = "exec 9>/run/lock/integrable-jupyterhub-{}; flock 9\n"
 
 
-def script(*lines: str, stdin: str | None = None) -> StringCommand:
+# What builds run in leaves half of the cores to sessions. BuildKit puts its steps there by
+# --cgroup-parent alone (it ignores --cpuset-cpus). No dash: in a slice's name that makes a tree.
+BUILD_SLICE = "jupyterhubbuilds.slice"
+BUILD_SLICE_UP = (
+    f"systemctl set-property --runtime {BUILD_SLICE} CPUQuota=$((50 * $(nproc)))%"
+    f" CPUWeight=20 IOWeight=20 && systemctl start {BUILD_SLICE}"
+    " || echo builds take all cores\n"
+)
+
+
+NOT_BUILT = (
+    ' echo "image {image}: not built: $({why}); no service was replaced; mend it and deploy again"'
+    " >&2; exit 1; }}"
+)
+
+
+def script(*lines: str, stdin: str | list[str] | None = None) -> StringCommand:
     """A shell script that stops at its first error."""
     arguments: dict[str, Any] = {"_stdin": stdin} if stdin is not None else {}
     return StringCommand("\n".join(["set -eu", *lines]), **arguments)
@@ -146,6 +182,75 @@ def unit(unit: str) -> Commands:
 
 
 @operation()
+def no_unit(unit: str, files: tuple[str, ...]) -> Commands:
+    """Have no such unit, nor the files that it is made of."""
+    if host.get_fact(facts.Files, paths=files):
+        yield script(
+            f"systemctl disable --quiet --now {unit} 2>/dev/null || true",
+            f"rm -f {shlex.join(files)}",
+            "systemctl daemon-reload",
+        )
+
+
+@operation(is_idempotent=False)
+def backup() -> Commands:
+    """Make a backup, in the timer's unit; what it says comes from the journal."""
+    told = f"journalctl -q -o cat -u {BACKUP_UNIT} --since=@$since | grep ^backup:"
+    yield script(
+        "since=$(date +%s)",
+        f"systemctl start {BACKUP_UNIT} 2>/dev/null || {{ {told} >&2; exit 1; }}",
+        told,
+    )
+
+
+@operation(is_idempotent=False)
+def unpack_backup(lines: list[str]) -> Commands:
+    """Lay what a backup holds (lines of base64) beside where it belongs; root alone enters."""
+    yield script(
+        f"umask 022; mkdir -p {STATE}; rm -rf {RESTORE_WORK}; umask 077; mkdir {RESTORE_WORK}",
+        f"base64 -d | tar -x --no-same-owner --no-same-permissions -C {RESTORE_WORK}",
+        f"[ -s {RESTORE_WORK}/about ] || {{ echo 'the backup did not come whole' >&2; exit 1; }}",
+        stdin=lines,
+    )
+
+
+@operation(is_idempotent=False)
+def restore_files() -> Commands:
+    """Put a backup's secrets and certificate in place; the deployment makes them take effect."""
+    yield script(
+        f"install -d -m 755 {TLS}; install -d -m 700 {SECRETS}; cd {RESTORE_WORK}",
+        "put() {",
+        '  install -m "$1" -o 0 -g "$2" "$3" "$4/.new"; mv "$4/.new" "$4/${3##*/}"',
+        "}",
+        f"for file in secrets/*; do put 640 {SERVICES_GROUP} $file {SECRETS}; done",
+        f"put 640 {SERVICES_GROUP} tls.key {TLS}; put 644 0 tls.crt {TLS}",
+    )
+
+
+@operation(is_idempotent=False)
+def restore_data(hub: Service) -> Commands:
+    """Replace the database and the archives by a backup's, and end what they do not know."""
+    owner = f"{HUB_USER}:{SERVICES_GROUP}"
+    start = f"docker container start {hub.name} >/dev/null"
+    yield script(
+        f"cd {RESTORE_WORK}",
+        f"docker container stop --time {hub.stop_timeout} {hub.name} >/dev/null",
+        f"docker ps -aq --filter label={ROLE_LABEL}=session | xargs -r docker rm -f >/dev/null",
+        f"docker exec -i {DATABASE_NAME} load < database.dump || {{ {start}; exit 1; }}",
+        f"find {ARCHIVE} -mindepth 1 -delete; mkdir -p archive; chown -R {owner} archive",
+        f"find archive -mindepth 1 -maxdepth 1 -exec mv -t {ARCHIVE} {{}} +",
+        start,
+        *_wait(
+            f"docker exec {hub.name} {shlex.join(hub.health)} >/dev/null 2>&1",
+            hub.name,
+            hub.start_timeout,
+            f"does not take up the database of the backup; `docker logs {hub.name}` has all",
+        ),
+        f"rm -rf {RESTORE_WORK}",
+    )
+
+
+@operation()
 def forget(user: str) -> Commands:
     """Erase what there is of a user; the name goes through standard input: sudo logs commands."""
     if host.get_fact(facts.Kept, _stdin=user) != 0:
@@ -160,6 +265,19 @@ def forget(user: str) -> Commands:
 def show_logs(request: logs.Request, prefix: str) -> Commands:
     """Print lines of the services' logs; changes nothing."""
     yield script(*request.command(prefix))
+
+
+@operation()
+def take_over(deadline: int) -> Commands:
+    """Stop the compose project, keep what is worth it, and free its names and network."""
+    if host.get_fact(facts.Migration).state != "done":
+        yield script(f"DEADLINE={deadline} sh {MIGRATION / 'take-over'}")
+
+
+@operation()
+def bring_back() -> Commands:
+    """Start the compose project again that was there before, and remove what took its place."""
+    yield script(f"sh {MIGRATION / 'undo'}")
 
 
 @operation()
@@ -205,9 +323,9 @@ def firewall(policy: Policy) -> Commands:
 
 
 @operation()
-def base_image(image: BaseImage, settings: Settings) -> Commands:
+def base_image(image: BaseImage, settings: Settings, origins: Origins = HERE) -> Commands:
     """Make the base image from Debian's archive."""
-    if not _missing(image.reference):
+    if not _to_build(image, origins):
         return
     made = shlex.join(image.mmdebstrap(settings.debian_mirror, settings.debian_security_mirror))
     labels = f"--change 'LABEL {NAME_LABEL}={image.name}'"
@@ -218,21 +336,25 @@ def base_image(image: BaseImage, settings: Settings) -> Commands:
         f"export TMPDIR={STATE / 'build'}; rm -rf $TMPDIR; mkdir -p $TMPDIR",
         "trap 'rm -rf $TMPDIR' EXIT",
         "cat /etc/ssl/certs/ca-certificates.crt - > $TMPDIR/ca.pem 2>/dev/null || true",
-        f"mmdebstrap --aptopt='Acquire::https::CAInfo \"'$TMPDIR'/ca.pem\"' {made}"
-        " > $TMPDIR/base.tar 2> $TMPDIR/log || { tail -n 30 $TMPDIR/log >&2; exit 1; }",
+        BUILD_SLICE_UP + f"systemd-run --quiet --scope --slice {BUILD_SLICE}"
+        f" mmdebstrap --aptopt='Acquire::https::CAInfo \"'$TMPDIR'/ca.pem\"' {made}"
+        " > $TMPDIR/base.tar 2> $TMPDIR/log || { tail -n 30 $TMPDIR/log >&2;"
+        + NOT_BUILT.format(image="base", why="grep '^[EW]: ' $TMPDIR/log | head -n 1"),
         f"docker import {labels} --change 'CMD [\"bash\"]' $TMPDIR/base.tar {image.reference}",
         stdin=ca_certificates(settings) or "\n",
     )
 
 
 @operation()
-def start_builds(images: tuple[Image, ...], settings: Settings) -> Commands:
+def start_builds(
+    images: tuple[Image, ...], settings: Settings, origins: Origins = HERE
+) -> Commands:
     """Start the builds of all images that are missing: most of a build is waiting for a mirror.
 
     Each image's own operation then waits for it, or builds it anew and tells what went wrong.
     """
     for image in images:
-        if _missing(image.reference):
+        if _to_build(image, origins):
             context = f"{STATE}/{image.name}.tar"
             yield script(
                 f"mkdir -p {STATE}; umask 077; base64 -d > {context}",
@@ -243,15 +365,86 @@ def start_builds(images: tuple[Image, ...], settings: Settings) -> Commands:
 
 
 @operation()
-def built_image(image: Image, settings: Settings) -> Commands:
+def built_image(image: Image, settings: Settings, origins: Origins = HERE) -> Commands:
     """Build an image from its folder, or wait for a build of it that runs."""
-    if _missing(image.reference):
+    if _to_build(image, origins):
+        # What the step that failed said last, without BuildKit's "#12 3.456 " before it.
+        why = "sed -n 's/^#[0-9]* [0-9][0-9.]* //p' $log | grep . | tail -n 1 | cut -c 1-300"
         yield script(
             "log=$(mktemp); trap 'rm -f \"$log\"' EXIT",
-            f"base64 -d | sh -c {shlex.quote(_build(image))} > $log 2>&1"
-            " || { tail -n 40 $log >&2; exit 1; }",
+            # Where it is built by now, its context is read all the same: the one who sends it
+            # would take the end of that for the end of the connection.
+            f"base64 -d | {{ sh -c {shlex.quote(_build(image))}; code=$?; cat > /dev/null;"
+            " exit $code; } > $log 2>&1"
+            " || { tail -n 40 $log >&2;" + NOT_BUILT.format(image=image.name, why=why),
             stdin=_context(image, settings),
         )
+
+
+@operation()
+def received_images(images: tuple[AnyImage, ...], origins: Origins) -> Generator[PyinfraCommand]:
+    """Have the images that another host of the run has, or has built."""
+    if not origins:
+        return
+    references = tuple(image.reference for image in images)
+    missing = host.get_fact(facts.MissingImages, references=references)
+    sources: dict[str, list[str]] = {}
+    for reference in missing:
+        if source := _elsewhere(reference, origins):
+            sources.setdefault(source, []).append(reference)
+    for source, wanted in sources.items():
+        if source in _failed():
+            told = f"images: {source} was to build them for this host, and failed; see there"
+            yield script(f"echo {shlex.quote(f'{told}, and deploy again')} >&2; exit 1")
+        else:
+            send = "\n".join(["set -eu", *saved_images(wanted)])
+            yield FunctionCommand(connection.relay, (source, send, LOAD), {})
+
+
+def saved_images(references: list[str]) -> tuple[str, ...]:
+    """Shell: the images to standard output. Docker makes them a folder beside its own, first."""
+    images = shlex.join(references)
+    # All are built on the smallest.
+    size = "{ sum += $1; if (!least || $1 < least) least = $1 }"
+    total = "END { print int((sum - (NR - 1) * least) / 1e6) }"
+    return (
+        facts.DOCKER_ROOT,
+        f"need=$(docker image inspect -f '{{{{.Size}}}}' {images} | awk '{size} {total}')",
+        "free=$(df -Pm \"$docker_root\" | awk 'NR == 2 { print $4 }')",
+        '[ "$free" -gt "$need" ] || {',
+        '  echo "disk: to hand on images takes $need MB, $free are free; make room" >&2; exit 1',
+        "}",
+        f"docker save {images} | zstd -1 -T0",
+    )
+
+
+LOAD = "zstd -dc | docker load --quiet"
+"""Docker 20.10 does not read zstd by itself."""
+
+
+_chosen: dict[tuple[str, tuple[str, ...]], str | None] = {}
+
+
+def _elsewhere(reference: str, origins: Origins) -> str | None:
+    """The other host that an image is to come from; None: it is built here.
+
+    Who failed before it came to that is passed over. Once chosen, it is the same for all hosts.
+    """
+    candidates = origins.get(reference, ())
+    if not candidates:
+        return None
+    chosen = first_of(candidates, _failed())
+    if host.state.is_executing:
+        chosen = _chosen.setdefault((reference, candidates), chosen)
+    return None if chosen == host.name else chosen
+
+
+def _failed() -> set[str]:
+    return {one.name for one in host.state.failed_hosts}
+
+
+def _to_build(image: AnyImage, origins: Origins) -> bool:
+    return _missing(image.reference) and _elsewhere(image.reference, origins) is None
 
 
 def _missing(reference: str) -> bool:
@@ -269,7 +462,9 @@ def _build(image: Image) -> str:
     return (
         LOCKED.format(f"image-{image.name}")
         + f"docker image inspect {image.reference} >/dev/null 2>&1 && exit 0\n"
-        "DOCKER_BUILDKIT=1 docker build --progress plain --force-rm"
+        + BUILD_SLICE_UP
+        + "DOCKER_BUILDKIT=1 docker build --progress plain --force-rm"
+        f" --cgroup-parent {BUILD_SLICE}"
         f" --build-arg BASE={shlex.quote(image.base)} --label {NAME_LABEL}={image.name}"
         f"{target} --tag {image.reference} --tag {latest} -"
     )
@@ -390,6 +585,14 @@ def served_certificate(directory: str, address: str) -> Commands:
                 f" `docker restart {PROXY_NAME}`",
             ),
         )
+
+
+@operation()
+def forgotten_cluster() -> Commands:
+    """Delete the cluster of the PostgreSQL that was there before another major, after a week."""
+    age = host.get_fact(facts.VolumeAge, volume=FORMER_VOLUME)
+    if age is not None and age >= FORMER_CLUSTER_DAYS:
+        yield StringCommand(f"docker volume rm {FORMER_VOLUME}")
 
 
 @operation()

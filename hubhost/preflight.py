@@ -186,11 +186,13 @@ def _system(settings: Settings, report: HostReport, controller_clock: int) -> li
     profile = "slim" if settings.notebook_image else settings.notebook_profile
     needed = MINIMUM_DISK_TO_BUILD_MB[profile] if report.missing else MINIMUM_DISK_MB
     if report.disk_mb < needed:
+        what = "to build the images" if report.missing else "to run"
         found.append(
             Problem(
                 "disk",
-                f"{report.disk_mb} MB free for Docker is less than {needed} MB",
-                "make room, or `docker system prune`",
+                f"{report.disk_mb} MB free for Docker is less than the {needed} MB it takes {what}",
+                "make room: `docker builder prune` on the host, or keep fewer releases"
+                f" (releases_kept in {HOME})",
             )
         )
     options = set(report.state_options.split(","))

@@ -18,6 +18,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
+from hubhost.paths import BACKUP_UNIT
 from hubhost.release import History
 from hubhost.settings import Settings
 from hubhost.tls import WARN_BEFORE
@@ -105,6 +106,10 @@ class HostStatus:
     updates: tuple[ImageUpdates, ...]
     release: str
     releases: tuple[dict[str, Any], ...]
+    backups_since: int
+    backup_made: int
+    backup_bytes: int
+    backup_failed: bool
 
     @classmethod
     def parse(cls, lines: Iterable[str]) -> HostStatus:
@@ -145,6 +150,7 @@ class HostStatus:
         def number(key: str) -> int:
             return int(values.get(key) or 0)
 
+        made, size, *_ = [*values.get("backup", "").split(" ", 2), "0", "0"]
         images = dict.fromkeys(
             [*(found.get("image", "-") for found in services.values()), *notebook]
         )
@@ -171,6 +177,10 @@ class HostStatus:
                 for image in images
                 if image != "-"
             ),
+            backups_since=number("backups_since"),
+            backup_made=int(made or 0),
+            backup_bytes=int(size),
+            backup_failed=values.get("backup_state") == "failed",
             release=history.current,
             releases=tuple(
                 {"id": r.id, "made": r.made, "since": r.since, "version": r.version}
@@ -188,6 +198,7 @@ class Limits:
     images_epoch: int
     max_sessions: int
     memory_headroom_mb: int
+    backup_hours: int
 
     @classmethod
     def of(cls, settings: Settings) -> Limits:
@@ -196,6 +207,7 @@ class Limits:
             settings.images_epoch,
             settings.max_sessions,
             settings.memory_headroom_mb,
+            settings.backup_every_hours if settings.backup_recipients else 0,
         )
 
 
@@ -215,6 +227,7 @@ def findings(
     yield from _of_room(status, limits)
     yield from _of_time(status, now)
     yield from _of_updates(status)
+    yield from _of_backups(status, limits)
     if status.reboot_required:
         message = "Debian wants a reboot, for a new kernel perhaps"
         yield Finding(Severity.WARNING, "host", message, "reboot when no session hurts: they end")
@@ -291,6 +304,21 @@ def _of_updates(status: HostStatus) -> Iterator[Finding]:
         yield Finding(Severity.WARNING, "updates", message, remedy)
 
 
+def _of_backups(status: HostStatus, limits: Limits) -> Iterator[Finding]:
+    if not limits.backup_hours:  # nobody asked for any
+        return
+    if status.backup_failed:
+        remedy = f"look why (host# journalctl -u {BACKUP_UNIT}), then: make backup"
+        yield Finding(Severity.WARNING, "backup", "the last one failed", remedy)
+        return
+    # Where there is none yet: so long have there been keys to make one with.
+    age = status.clock - (status.backup_made or status.backups_since)
+    if age > 2 * limits.backup_hours * 3600:
+        message = f"none for {since(age)}, instead of every {limits.backup_hours} h"
+        remedy = f"look why (host# systemctl list-timers {BACKUP_UNIT}.timer), then: make backup"
+        yield Finding(Severity.WARNING, "backup", message, remedy)
+
+
 # --- The screen ----------------------------------------------------------------------------------
 def since(seconds: float) -> str:
     """A time span for a person."""
@@ -298,6 +326,16 @@ def since(seconds: float) -> str:
         if seconds >= 2 * length:
             return f"{seconds // length:.0f} {unit}"
     return f"{max(seconds, 0):.0f} s"
+
+
+def backups(status: HostStatus, limits: Limits) -> str:
+    """The last one, for the screen."""
+    if not limits.backup_hours:
+        return "off"
+    if not status.backup_made:
+        return "none yet"
+    size = max(1, round(status.backup_bytes / 1e6))
+    return f"{since(status.clock - status.backup_made)} old, {size} MB"
 
 
 def screen(
@@ -323,6 +361,7 @@ def screen(
             f"{status.firewall or 'missing'}, rules {'' if status.rules_loaded else 'not '}loaded",
         ),
         ("versions", ", ".join(status.versions)),
+        ("backup", backups(status, limits)),
         ("release", _release(status)),
         ("drift", "unknown" if drift is None else ", ".join(drift) or "none"),
     ]
@@ -372,6 +411,7 @@ def gather(folder: Path, script: str = "ops/status.py") -> tuple[dict[str, Any] 
     done = subprocess.run(
         [
             *(str(Path(sys.executable).with_name("pyinfra")), "--dry", "--json"),
+            *(("--limit", os.environ["LIMIT"]) if os.environ.get("LIMIT") else ()),
             *("inventory.py", script),
         ],
         env={**os.environ, REPORTS: str(folder), "PYINFRA_PROGRESS": "off"},

@@ -13,6 +13,7 @@ import docker
 import pytest
 
 from tests.deployment import Deployment, Run, give_images
+from tests.faults import Fault
 from tests.lab import Host, engine, lab
 from tests.lab.client import Hub, Session
 from tests.lab.demo import hub_of
@@ -21,6 +22,8 @@ from tests.lab.host import ssh_command
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--lab", help="use this lab, which stays, instead of a fresh one")
+    parser.addoption("--neighbour", help="the same for the second lab of some tests")
+    parser.addoption("--third", help="and for the third")
     parser.addoption("--driver", help="what a fresh lab is: container, or vm: a virtual machine")
     parser.addoption("--images-of", help="take the images of this lab instead of building them")
 
@@ -48,6 +51,17 @@ def first_run(deployment: Deployment, request: pytest.FixtureRequest) -> Run:
     run = deployment.run()
     print(f"\nfirst deploy: {run.seconds:.0f} s, {len(run.changed)} operations made changes")
     return run
+
+
+@pytest.fixture(scope="session")
+def neighbour(host: Host, first_run: Run, request: pytest.FixtureRequest) -> Iterator[Host]:
+    """A second lab host, with Docker and our images, and nothing else at first."""
+    if name := request.config.getoption("--neighbour"):
+        yield Host.read(name)
+        return
+    with lab() as made:
+        give_images(host, made)
+        yield made
 
 
 @pytest.fixture
@@ -94,6 +108,14 @@ def open_session(hub: Hub, user: Callable[[], str]) -> Callable[[], Session]:
 @pytest.fixture
 def session(open_session: Callable[[], Session]) -> Session:
     return open_session()
+
+
+@pytest.fixture
+def fault(host: Host, hub: Hub, open_session: Callable[[], Session]) -> Fault:
+    session = open_session()
+    kernel = session.start_kernel()
+    session.run("x = 41", kernel=kernel)
+    return Fault(host, hub, session, kernel)
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,7 @@ class Deployment:
     """The installer, pointed at one lab host."""
 
     host: Host
+    checkout: Path = ROOT
 
     def command(self, *options: str, script: str = "deploy.py", **settings: Any) -> list[str]:
         """The command line; `settings` win over group_data, as `--data` does."""
@@ -100,7 +102,7 @@ class Deployment:
         started = time.monotonic()
         done = subprocess.run(
             self.command("--json", *options, script=script, **settings),
-            cwd=ROOT,
+            cwd=self.checkout,
             env={**self.environment, **(variables or {})},
             capture_output=True,
             text=True,
@@ -115,6 +117,25 @@ class Deployment:
         )
         assert not check or run.exit_code == 0, done.stderr
         return run
+
+    @contextmanager
+    def begun(
+        self, *options: str, script: str = "deploy.py", **settings: Any
+    ) -> Iterator[subprocess.Popen[str]]:
+        """A deployment that goes on while the test does; what it says can be read when it ended."""
+        with subprocess.Popen(
+            self.command(*options, script=script, **settings),
+            cwd=ROOT,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as run:
+            try:
+                yield run
+            finally:
+                run.kill()
 
     def runbook(
         self,

@@ -5,11 +5,13 @@
 #   back ID    what ran as release ID is to run again
 # What is replaced stands aside as NAME-previous, stopped, until all of the new release is healthy.
 # Who must set more right than containers and files before the services of before run again, leaves
-# a program in undo/: it runs when the database is back, and no other service yet.
+# a program in undo/: it runs with the word `before`, when nothing of before is back yet, and with
+# `after`, when the database is, and no other service.
 set -eu
 releases='{{ releases }}'
 names='{{ names | join(" ") }}' # in the order in which they start
 database='{{ database }}'
+carry='{{ carry }}'
 digest_label='{{ digest_label }}'
 firewall='{{ firewall }}'
 firewall_unit='{{ firewall_unit }}'
@@ -68,12 +70,14 @@ run() { # what was read defines name, image, specification, mounted, create
         action=create
     elif [ "$(of "$name" "{{index .Config.Labels \"$digest_label\"}}")" != "$wanted" ]; then
         action=create
-        stand_aside "$name"
     elif [ "$(of "$name" '{{.State.Running}} {{.State.Health.Status}}')" = 'true unhealthy' ]; then
         action=stop
     else
         action=start
     fi
+    said=$("$carry" over "$name" "$image" 2>&1) || failed "$name" "$said"
+    [ -z "$said" ] || echo "$said" >&2 || true
+    [ $action != create ] || ! has "$name" || stand_aside "$name"
     said=$(
         case $action in
         create) create "$wanted" >/dev/null ;;
@@ -109,13 +113,14 @@ give_back() {
     done
     restore "$(current)"
     bad=
+    undo before || bad=" undo"
     for name in $names; do
         if has "$name-previous"; then
             docker container rename "$name-previous" "$name"
             docker container update --restart unless-stopped "$name" >/dev/null
             start "$name" && becomes_healthy "$name" || bad="$bad $name"
         fi
-        [ "$name" != "$database" ] || undo || bad="$bad undo"
+        [ "$name" != "$database" ] || undo after || bad="$bad undo"
     done
     back="back to release $(current): as before run$stood"
     [ -z "$bad" ] || back="$back; not healthy even so:$bad"
@@ -123,7 +128,7 @@ give_back() {
 
 undo() {
     for program in "$releases"/undo/*; do
-        [ ! -x "$program" ] || "$program" >/dev/null || return 1
+        [ ! -x "$program" ] || "$program" "$1" >/dev/null || return 1
     done
 }
 
@@ -183,6 +188,9 @@ back)
     while read -r reference id; do
         case $reference in "$prefix"*) docker image tag "$id" "$reference" ;; esac
     done <"$releases/$2/images"
+    for name in $names; do # before anything is touched: the database may know too much for it
+        (eval "$(cat "$releases/$2/services/$name")" && "$carry" may "$name" "$image") || exit 1
+    done
     restore "$2"
     for name in $names; do
         run "$(cat "$releases/$2/services/$name")"

@@ -145,6 +145,7 @@ def test_a_certificate_is_renewed_under_open_connections(
         "TLS | Install the certificate and its key",
         "Proxy | Serve the certificate",
         "Daily | Write the daily look, and what shows logs",  # it says what to do
+        "Release | Record what runs",
     ]
     assert served(host) == issued(short)
     (warning,) = (line for line in run.output.splitlines() if " ends on " in line)
@@ -179,7 +180,10 @@ def test_a_certificate_is_renewed_under_open_connections(
     assert engine.until(lambda: served(host) == issued(own), 20)
     assert host.sh("stat -c '%a %u %g' /etc/integrable-jupyterhub/tls/tls.key") == "640 0 65600"
     run = deployment.run(tls_managed_on_host=True)
-    assert run.changed == ["Daily | Write the daily look, and what shows logs"]
+    assert run.changed == [
+        "Daily | Write the daily look, and what shows logs",
+        "Release | Record what runs",
+    ]
     assert served(host) == issued(own)
     goes_on()
     channel.close()

@@ -121,7 +121,8 @@ def start(where: str) -> tuple[int, int]:
     """Start it if need be, and return its local ports for 22 and 8000."""
     if Path(where) not in _running():
         accelerate = kvm(where)
-        engine.say(f"booting {where}, {'by KVM' if accelerate else 'emulated: KVM boots nothing'}")
+        how = "by KVM" if accelerate else "emulated, for KVM boots nothing here: slow"
+        engine.say(f"booting {Path(where).parent.name}, {how}")
         started = subprocess.run(
             command(Path(where), kvm=accelerate, ports=(_free_port(), _free_port())),
             stdin=subprocess.DEVNULL, capture_output=True, check=False, text=True,

@@ -193,9 +193,9 @@ def test_the_deployment_runs_every_role_once() -> None:
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
     ]
     assert called == [
-        *("preflight", "sessions", "docker", "network", "firewall", "images"),
+        *("preflight", "sessions", "docker", "images", "network", "firewall"),
         *("secrets", "tls", "handover", "database", "proxy", "docker_filter", "forget", "daily"),
-        *("hub", "release"),
+        *("hub", "backup", "release"),
     ]
     assert set(called) == {role.stem for role in ROLES}
 

@@ -151,6 +151,10 @@ SWARM = (
     " `docker swarm leave`, or take another host"
 )
 IN_HOME = " in group_data/all.py"
+MAKE_ROOM = (
+    " make room: `docker builder prune` on the host, or keep fewer releases (releases_kept"
+    f"{IN_HOME})"
+)
 JSON = "/etc/docker/daemon.json"
 
 BAD: list[tuple[dict[str, Any], str]] = [
@@ -177,11 +181,12 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"memory_mb": 1899}, "memory: 1899 MB is less than 1900 MB; give the host more memory"),
     (
         {"disk_mb": 11999, "missing": True},
-        "disk: 11999 MB free for Docker is less than 12000 MB; make room, or `docker system prune`",
+        "disk: 11999 MB free for Docker is less than the 12000 MB it takes to build the images;"
+        + MAKE_ROOM,
     ),
     (
         {"disk_mb": 499},
-        "disk: 499 MB free for Docker is less than 500 MB; make room, or `docker system prune`",
+        "disk: 499 MB free for Docker is less than the 500 MB it takes to run;" + MAKE_ROOM,
     ),
     (
         {"state_options": "rw,nodev,noexec"},

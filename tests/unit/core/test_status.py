@@ -45,9 +45,15 @@ notebook_image integrable-jupyterhub-notebook:3f
 looked {NOW - 3600}
 updates integrable-jupyterhub-hub:1f
 updates integrable-jupyterhub-database:2f
-updates integrable-jupyterhub-hub:0f openssl""".splitlines()
+updates integrable-jupyterhub-hub:0f openssl
+backups_since {NOW - 9 * DAY}
+backup {NOW - 7200} 12345678 SHA256:x /var/backup/hub_1.age
+backup_state inactive""".splitlines()
 WELL = HostStatus.parse(LINES)
-LIMITS = Limits.of(settings(public_url="https://hub.example.org", base_url="/jupyter"))
+KEY = "age1n0nja5he8kvmka649ak6zhvkq8j8rmclvg3ud0t9suxsm94g03lqdr908g"
+LIMITS = Limits.of(
+    settings(public_url="https://hub.example.org", base_url="/jupyter", backup_recipients=[KEY])
+)
 
 
 def wrong(changed: HostStatus, drift: tuple[str, ...] | None = ()) -> list[tuple[str, str]]:
@@ -103,6 +109,9 @@ def service(**changes: Any) -> Mapping[str, Any]:
             "updates: looked for 4 d ago; look why",
         ),
         ({"reboot_required": True}, "WARNING", "host: Debian wants a reboot"),
+        ({"backup_failed": True}, "WARNING", "backup: the last one failed; look why"),
+        ({"backup_made": NOW - 2 * DAY - 1}, "WARNING", "backup: none for 2 d, instead of every"),
+        ({"backup_made": 0}, "WARNING", "backup: none for 9 d, instead of every 24 h; look why"),
     ],
 )
 def test_what_is_wrong_is_one_line_with_a_remedy(
@@ -112,6 +121,18 @@ def test_what_is_wrong_is_one_line_with_a_remedy(
     assert found == severity
     assert said.startswith(line)
     assert "; " in said
+
+
+def test_backups_are_off_without_a_word_of_warning_or_young() -> None:
+    off = Limits.of(settings())
+    failed = replace(WELL, backup_failed=True, backup_made=0)
+    assert list(findings(failed, off, (), NOW)) == []
+    assert status.backups(failed, off) == "off"
+    assert status.backups(WELL, LIMITS) == "2 h old, 12 MB"
+    new = replace(WELL, backup_made=0, backups_since=NOW - DAY)
+    assert wrong(new) == []
+    assert status.backups(new, LIMITS) == "none yet"
+    assert HostStatus.parse([*LINES[:-2], "backup ", "backup_state unknown"]).backup_made == 0
 
 
 def test_drift_is_named_and_what_cannot_be_told_is_an_error() -> None:

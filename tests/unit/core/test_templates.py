@@ -18,6 +18,15 @@ from hubhost.paths import FIREWALL, GUARD_DIGEST
 from hubhost.templates import FILES, render
 
 VALUES: dict[str, dict[str, Any]] = {
+    "backup/backup.service": {"folder": "/f", "script": "/x/backup.sh", "state": "/s"},
+    "backup/backup.sh": {
+        **{name: f"/{name}" for name in ("folder", "own_folder", "work", "tls", "recipients")},
+        **{name: f"/{name}" for name in ("backup", "archive", "archived", "secrets")},
+        **{name: name for name in ("name", "database", "namespace", "secret_names")},
+        "reserve_kb": 1024,
+        "keep": 3,
+    },
+    "backup/backup.timer": {"hours": 6, "times": "03,09,15,21"},
     "daily/daily": {
         "address": "192.0.2.1:1",
         "archive": "/a",
@@ -69,11 +78,24 @@ VALUES: dict[str, dict[str, Any]] = {
         "strangers": ["s"],
     },
     "firewall/integrable-jupyterhub-firewall.service": {"firewall": FIREWALL},
+    "database/carry": {
+        "hub": "h",
+        "database": "d",
+        "volume": "v",
+        "before": "b",
+        "offline": "o",
+        "offline_options": "--name o",
+        "dumps": "/d",
+        "kept": 5,
+        "undo": "/u",
+        "program": "/p",
+    },
     "forget/forget": {"kept": "/k", "requests": "/r", "role_label": "l", "unit": "u"},
     "release/release.sh": {
         "releases": "/r",
         "names": ["a", "b"],
         "database": "a",
+        "carry": "/c",
         "digest_label": "l",
         "keep_log": "k",
         "firewall": "/f",

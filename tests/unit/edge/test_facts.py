@@ -52,9 +52,15 @@ FACTS: dict[type[FactBase[Any]], dict[str, Any]] = {
     facts.Certificate: {"directory": "/etc/x"},
     facts.ServedCertificate: {"directory": "/etc/x", "address": "172.27.0.4:8000"},
     facts.Container: {"service": SERVICE},
+    facts.VolumeAge: {"volume": "jupyterhub_db_before"},
     facts.Status: {},
     facts.Evidence: {"script": doctor.script(settings(), "evidence")},
     facts.Collected: {"script": doctor.script(settings(), "collect")},
+    facts.NewestBackup: {},
+    facts.BackupFolder: {"path": "/mnt/with blank"},
+    facts.RestoreTarget: {},
+    facts.Migration: {},
+    facts.ServiceTokens: {"services": ("lms", "grader.v2")},
     facts.Releases: {"others_image": "mine:1"},
 }
 

@@ -22,8 +22,9 @@ from hubhost.secrets import ALL_SECRETS
 from tests.unit.core.sample import ROOT
 
 ROLES = [
-    *("Preflight", "Sessions", "Docker", "Network", "Firewall", "Images", "Secrets", "TLS"),
-    *("Handover", "Database", "Proxy", "Docker filter", "Forget", "Daily", "Hub", "Release"),
+    *("Preflight", "Sessions", "Docker", "Images", "Network", "Firewall", "Secrets", "TLS"),
+    *("Handover", "Database", "Proxy", "Docker filter", "Forget", "Daily", "Hub", "Backup"),
+    "Release",
 ]
 PROGRESS = r"""
 --> (Loading config|Loading inventory|Connecting to hosts|Disconnecting from hosts)\.\.\.
@@ -57,9 +58,10 @@ def pyinfra(
     *arguments: str,
     script: str = "deploy.py",
     variables: Mapping[str, str] | None = None,
+    hosts: str = '["@fake/hub"]',
     **data: Any,
 ) -> Run:
-    (folder / "inventory.py").write_text('hubs = ["@fake/hub"]\n')
+    (folder / "inventory.py").write_text(f"hubs = {hosts}\n")
     settings = [word for key, value in data.items() for word in ("--data", f"{key}={value}")]
     done = subprocess.run(
         [
@@ -114,9 +116,6 @@ def test_the_plan_is_a_checklist_that_a_person_reads(planned: Run) -> None:
         "Docker | Install Docker and the tools that build images",
         "Docker | Start Docker",
         "Docker | Restart Docker if its configuration changed",
-        "Network | Create jupyterhub_network",
-        "Firewall | Write the rules",
-        "Firewall | Apply the rules",
         "Images | Make the base image",
         "Images | Start building",
         "Images | Build the database image",
@@ -124,9 +123,14 @@ def test_the_plan_is_a_checklist_that_a_person_reads(planned: Run) -> None:
         "Images | Build the filter image",
         "Images | Build the hub image",
         "Images | Build the notebook image",
+        "Images | Load images built elsewhere",
+        "Network | Create jupyterhub_network",
+        "Firewall | Write the rules",
+        "Firewall | Apply the rules",
         "Secrets | Make the secrets that are missing",
         "TLS | Make a self-signed certificate",
         "Handover | Write the program",
+        "Database | Delete the cluster of a former PostgreSQL, a week after",
         "Database | Run the database",
         "Proxy | Run the proxy",
         "Proxy | Serve the certificate",
@@ -139,6 +143,7 @@ def test_the_plan_is_a_checklist_that_a_person_reads(planned: Run) -> None:
         "Daily | Look daily",
         "Hub | Configure the hub",
         "Hub | Run the hub",
+        "Backup | Make no backups",
         "Release | Record what runs",
         "Release | Delete images that no recorded release needs",
     ]
@@ -224,3 +229,32 @@ def test_a_rotation_of_nothing_is_one_line_before_anything_runs(tmp_path: Path) 
     (line,) = run.error_lines
     assert line.startswith("SECRET: there is no 'cookies'; name one or more of database_password")
     assert run.commands == []
+
+
+@pytest.mark.parametrize(
+    ("script", "variables", "line"),
+    [
+        ("restore", {}, "FILE: not set; make restore FILE=backup.age KEY=key.txt"),
+        ("restore", {"RESTORE_FILE": "x.age"}, "KEY: not set; make restore"),
+        (
+            "backup",
+            {"BACKUP_TO": "/nowhere"},
+            "TO: /nowhere is no folder that can be written here;",
+        ),
+        ("backup", {}, "backup_recipients: @fake/hub was deployed without any, so nobody"),
+    ],
+)
+def test_a_backup_or_restore_that_cannot_be_is_one_line(
+    script: str, variables: dict[str, str], line: str, tmp_path: Path
+) -> None:
+    run = pyinfra(tmp_path, "-y", script=f"ops/{script}.py", variables=variables)
+    (said,) = run.error_lines
+    assert said.startswith(line)
+    assert run.exit_code != 0
+
+
+def test_a_restore_names_its_host(tmp_path: Path) -> None:
+    """An inventory of several must not all become one."""
+    two = '["@fake/hub", "@fake/other"]'
+    run = pyinfra(tmp_path, "-y", script="ops/restore.py", hosts=two)
+    assert run.error_lines[0] == "HOST: the inventory has 2 hosts; name one: HOST=@fake/hub"
