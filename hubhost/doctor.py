@@ -110,13 +110,14 @@ def diagnose(
     now: float,
 ) -> list[Diagnosis]:
     """All that is wrong, the worst first; what `make status` finds, with causes, and more."""
+    explained = [
+        _explained(finding, evidence, settings) for finding in findings(status, limits, drift, now)
+    ]
+    firewall = any(diagnosis.finding.subject == "firewall" for diagnosis in explained)
     found = [
         *_of_engine(evidence, settings),
-        *(
-            _explained(finding, evidence, settings)
-            for finding in findings(status, limits, drift, now)
-        ),
-        *map(Diagnosis, _of_host(evidence, settings)),
+        *explained,
+        *map(Diagnosis, _of_host(evidence, settings, firewall)),
     ]
     return sorted(found, key=lambda diagnosis: -diagnosis.finding.severity)
 
@@ -178,9 +179,7 @@ def _of_end(finding: Finding, evidence: Evidence, settings: Settings) -> tuple[F
         killed, code, error = [*told.split(" ", 2), ""][:3]
         if killed == "true":
             setting = _MEMORY.get(name)
-            causes.append(
-                f"the kernel killed it: it wanted more memory than it may have ({setting})"
-            )
+            causes.append("the kernel killed it: it wanted more memory than it may have")
             if setting:
                 raised = f"raise {setting} above {getattr(settings, setting)}, and deploy"
                 finding = replace(finding, remedy=raised)
@@ -232,9 +231,10 @@ def _of_engine(evidence: Evidence, settings: Settings) -> Iterator[Diagnosis]:
         )
 
 
-def _of_host(evidence: Evidence, settings: Settings) -> Iterator[Finding]:
+def _of_host(evidence: Evidence, settings: Settings, firewall: bool) -> Iterator[Finding]:
+    """`firewall`: what is wrong with it is told already."""
     yield from _of_certificate(evidence, settings)
-    for rule in _foreign_rules(evidence) if evidence.all("rule") else ():
+    for rule in _foreign_rules(evidence) if evidence.all("rule") and not firewall else ():
         yield Finding(Severity.ERROR, "firewall", rule, "deploy: it puts ours first")
     if evidence.all("clock_synchronized") == ("no",):
         remedy = "install one: host# apt install systemd-timesyncd"

@@ -121,7 +121,8 @@ def test_causes_are_told(deployment: Deployment, host: Host, files: None, restor
             " docker start jupyterhub_filter; timeout 60 docker wait jupyterhub_filter;"
             " iptables -I DOCKER-USER 1 -s 192.0.2.1 -j ACCEPT;"
             ' sed -i \'s/"live-restore": true/"live-restore": false/\' /etc/docker/daemon.json;'
-            f" docker run --detach --name stranger --network jupyterhub_network {image} sleep 600"
+            " docker run --detach --name stranger --network jupyterhub_network"
+            f" --entrypoint sleep {image} 600"
         )
         done, file = diagnosed(deployment)
     finally:

@@ -148,6 +148,11 @@ def test_rules_before_ours_are_shown() -> None:
     found = diagnose(WELL, Limits.of(SETTINGS), (), evidence, SETTINGS, NOW)
     (said,) = map(str, found)
     assert "stands before ours: -A DOCKER-USER -j ACCEPT" in said
+    # Where the status has found it, it is told once, as the cause.
+    lines = (foreign, next(rule for rule in RULES if "DOCKER-USER -A" in rule))
+    ((_, once),) = told(*lines, without="rule iptables DOCKER-USER", rules_loaded=False)
+    assert "its rules are not those that are loaded" in once
+    assert "stands before ours: -A DOCKER-USER -j ACCEPT" in once
     (missing,) = told(without="rule ip6tables INPUT")
     assert "ip6tables: INPUT does not lead to JHUB-DENY6" in missing[1]
 
