@@ -119,6 +119,16 @@ class Deployment:
         return run
 
     @contextmanager
+    def given(self, **settings: Any) -> Iterator[None]:
+        """Settings of the host's own, as inventory.py names them, for all verbs."""
+        file = self.host.folder / "settings.json"
+        file.write_text(json.dumps(settings))
+        try:
+            yield
+        finally:
+            file.unlink()
+
+    @contextmanager
     def begun(
         self, *options: str, script: str = "deploy.py", **settings: Any
     ) -> Iterator[subprocess.Popen[str]]:

@@ -7,6 +7,7 @@ import re
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,6 @@ from tests.deployment import Deployment, Run, give_images
 from tests.lab import Host, engine, lab
 from tests.lab.client import Hub
 from tests.lab.demo import hub_of
-from tests.lab.host import ROOT
 from tests.unit.core.sample import settings
 
 FOLDER = "/var/lib/integrable-jupyterhub/backup"
@@ -47,22 +47,20 @@ def public(key: Path) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
+def on(keys: Path) -> dict[str, Any]:
+    return {"backup_recipients": [public(keys / "key.txt")], "backup_keep": 2}
+
+
 @pytest.fixture(scope="module")
 def backups(deployment: Deployment, host: Host, first_run: Run, keys: Path) -> Iterator[None]:
-    """Backups are on, as an admin switches them on: by a setting of all hosts."""
-    group = ROOT / "group_data" / "hubs.py"
-    group.write_text(f'backup_recipients = ["{public(keys / "key.txt")}"]\nbackup_keep = 2\n')
-    try:
+    """Backups are on, as an admin switches them on: by settings."""
+    with deployment.given(**on(keys)):
         deployment.run()
         yield
-    finally:
-        group.unlink()
-        off = deployment.run()
+    off = deployment.run()
     assert off.changed[0] == "Backup | Make no backups"
     assert set(off.changed[1:]) <= {"Release | Record what runs"}
     assert host.run("systemctl", "cat", f"{UNIT}.timer", check=False).returncode
-    assert host.sh(f"ls {FOLDER}") != ""  # those that were made stay
-    host.sh(f"rm -r {FOLDER}")
 
 
 @pytest.fixture
@@ -262,7 +260,7 @@ def test_a_lost_host_comes_back_on_a_bare_one(
         file = copy()
     finally:
         host.sh(f"rm -r {ARCHIVES}/{ARCHIVE} {STRAY}")
-    with lab() as bare:
+    with lab() as bare, Deployment(bare).given(**on(keys)):
         give_images(host, bare)
         second = Deployment(bare)
         done = second.runbook(RESTORE, BACKUP=str(file), KEY=str(key))
