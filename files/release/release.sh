@@ -177,9 +177,9 @@ keep)
     settle "$2"
     ;;
 back)
-    while read -r reference id; do
-        case $reference in "$prefix"*) docker image tag "$id" "$reference" ;; esac
-    done <"$releases/$2/images"
+    while read -r key reference id; do
+        case "$key $reference" in "images $prefix"*) docker image tag "$id" "$reference" ;; esac
+    done <"$releases/$2/about"
     restore "$2"
     for name in $names; do
         run "$(cat "$releases/$2/services/$name")"
