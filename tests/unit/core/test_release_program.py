@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hubhost.paths import CARRY
-from hubhost.release import program
+from hubhost.release import Content, Release, program
 from tests.unit.edge.stubs import Programs
 
 SEED = 20261126
@@ -95,8 +95,9 @@ class FakeHost:
         new.mkdir(parents=True, exist_ok=True)
         for name, image in ((DB, database), (HUB, hub)):
             (new / name).write_text(self.definition(name, image))
-        (new.parent / "images").write_text("")
-        (new.parent / "about").write_text("")
+        ours = {f"integrable-jupyterhub-{database}": "id-1", "others:1": "id-2"}
+        content = Content(images=ours)
+        (new.parent / "about").write_text(Release(release, content, version="v1").about())
         done = self.call("keep", release, stdin=f"{self.config}\n")
         return "" if done.returncode == 0 else (done.stderr.splitlines() or ["killed"])[-1]
 
@@ -212,6 +213,8 @@ def test_a_rollback_brings_back_containers_and_files(host: FakeHost) -> None:
     assert host.call("back", "r1").returncode == 0
     assert (host.running, host.containers, host.current) == (ONE, set(ONE), "r1")
     assert host.config.read_text() == "one"
+    tagged = [c for c in (host.folder / "calls").read_text().splitlines() if "image tag" in c]
+    assert tagged == ["image tag id-1 integrable-jupyterhub-db:1"], "others' images are theirs"
     assert host.call("back", "r2").returncode == 0
     assert (host.running, host.config.read_text()) == (TWO, "two")
 
