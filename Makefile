@@ -2,28 +2,48 @@
 
 SHELL := /bin/bash -o pipefail
 PYTHON := .venv/bin/python
-PYINFRA := .venv/bin/pyinfra
+# HOST=NAME, or a pattern: only these of the inventory. (A shell's own HOST means something else.)
+export LIMIT := $(if $(filter command line,$(origin HOST)),$(HOST))
+PYINFRA := .venv/bin/pyinfra $(if $(LIMIT),--limit '$(LIMIT)')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down deploy shell status rotate rollback forget test test-unit test-mutations isolation-report test-matrix lint \
-	lock refresh-images image-report settings-reference env-import venv controller browsers
+.PHONY: $(shell awk -F : '/^[a-z-]+:/ { print $$1 }' $(MAKEFILE_LIST))
 .SILENT:
 
 help: ## List the verbs
 	awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # --- A hub to try ---------------------------------------------------------------------------
-demo: export LAB = demo
-demo: controller ## From nothing to a running hub on a throw-away host, and a cell executed in it
-	$(PYTHON) -m tests.lab up demo
+demo demo-down: export LAB = demo
+demo: controller ## From nothing to a running hub on a throw-away host, and a cell executed in it (LAB=vm: on a virtual machine)
+	$(PYTHON) -m tests.lab up $(LAB)
+	$(if $(IMAGES_OF),$(PYTHON) -m tests.deployment $(IMAGES_OF) $(LAB))
 	$(PYINFRA) -y inventory.py deploy.py
 	$(PYTHON) -m tests.lab.demo
 
 demo-down: ## Remove the demo's host and page, its volumes, and a Docker engine started for it
-	python3 -m tests.lab down demo
+	python3 -m tests.lab down $(LAB)
 
 deploy: controller ## Deploy to the hosts of inventory.py, else to the demo's (LAB=NAME: to that lab)
 	$(PYINFRA) -y inventory.py deploy.py
+
+drain: controller ## No new sessions; those that run end in DEADLINE minutes, if you give one
+	DEADLINE="$(DEADLINE)" $(PYINFRA) -y inventory.py ops/drain.py
+
+undrain: controller ## Sessions start again
+	$(PYINFRA) -y inventory.py ops/undrain.py
+
+check: controller ## Try on each host what a session reaches; a leak is an error (ALSO=address:port,…)
+	ALSO="$(ALSO)" $(PYINFRA) -y inventory.py ops/check.py
+
+patch: controller ## Debian's updates under a drained hub, Docker's and the images' too (IMAGES=keep: not those); goes on where it stopped
+	$(if $(filter keep,$(IMAGES)),,$(call RAISE_EPOCH,0))
+	DEADLINE="$(DEADLINE)" $(PYINFRA) inventory.py ops/patch.py || { echo \
+		'patch: not finished. A host that was drained stays so, and its sessions end as was told: make status shows' \
+		'it. Mend what is told above and run it again, it goes on from there; or give up: make undrain.' >&2; exit 1; }
+
+uninstall: controller ## Take away what was made on the hosts, and nothing else; asks first (KEEP_BACKUPS=no: those too)
+	KEEP_BACKUPS="$(KEEP_BACKUPS)" $(PYINFRA) inventory.py ops/uninstall.py
 
 shell: ## Open a root shell on the lab host (LAB=NAME: on that one)
 	python3 -m tests.lab shell $(or $(LAB),demo)
@@ -31,8 +51,24 @@ shell: ## Open a root shell on the lab host (LAB=NAME: on that one)
 status: controller ## How it stands with each host, on one screen (JSON=1: as JSON); exit code: 1 warnings, 2 errors
 	$(PYTHON) -m hubhost.status $(if $(JSON),--json)
 
+doctor: controller ## What is wrong, why, and what to do; logs and configuration without secrets as a file
+	$(PYTHON) -m hubhost.doctor
+
+logs: controller ## What the services said (SERVICE=hub, SINCE=2h or a time, FOLLOW=1), also before an update
+	$(PYTHON) -m hubhost.logs
+
 rotate: controller ## Make a secret anew and deploy; says first what that costs: make rotate SECRET=proxy_token
 	SECRET="$(SECRET)" SERVICE="$(SERVICE)" $(PYINFRA) inventory.py ops/rotate.py
+
+backup: controller ## Make a backup now; TO=folder: and copy it to this machine
+	BACKUP_TO="$(TO)" $(PYINFRA) -y inventory.py ops/backup.py
+
+restore: controller ## Make a host what it was in a backup; says first what goes: make restore FILE=x.age KEY=key.txt
+	RESTORE_FILE="$(FILE)" RESTORE_KEY="$(KEY)" RESTORE_SIGNER="$(SIGNER)" RESTORE_HOST="$(HOST)" \
+		$(PYINFRA) $(if $(HOST),--limit "$(HOST)") inventory.py ops/restore.py
+
+migrate: controller ## Move over from a compose project of the reference configuration (UNDO=1: back)
+	DEADLINE="$(DEADLINE)" DIFFERENT="$(DIFFERENT)" UNDO="$(UNDO)" $(PYINFRA) inventory.py ops/migrate.py
 
 rollback: controller ## Go back to the release before, or a named one, from the host's record: make rollback [RELEASE=id]
 	RELEASE="$(RELEASE)" $(PYINFRA) inventory.py ops/rollback.py
@@ -57,6 +93,9 @@ isolation-report: venv ## Who reaches what, tried on a fresh lab (LAB=NAME: on t
 
 test-matrix: venv ## The same on other Debians, Dockers and iptables; half an hour; writes docs/isolation-matrix.md
 	$(PYTHON) -m pytest -m matrix tests/matrix
+
+test-vm: venv ## Virtual machines with Debian's own kernels, deployed and rebooted; an hour (DEBIAN=13: on that one, IMAGES_OF=NAME: with that lab's)
+	$(PYTHON) -m tests.vm_acceptance $(if $(IMAGES_OF),--images-of $(IMAGES_OF)) $(DEBIAN)
 
 test-mutations: venv ## Break lines on purpose: does a test notice? (a sample of the committed list)
 	$(PYTHON) -m tests.mutations
@@ -111,8 +150,12 @@ image-report: venv ## What the notebook image weighs, and how quickly its kernel
 settings-reference: controller ## Write docs/settings.md anew from the settings' model
 	$(PYTHON) -m hubhost.settings_reference
 
+# An epoch is a day: patch raises it once a day at most, so that a run that goes on builds nothing anew.
+RAISE_EPOCH = awk -v today=$$(date +%Y%m%d) -v always=$(1) \
+	'/^images_epoch = [0-9]+/ { new = $$3 < today ? today : $$3 + always; sub(/= [0-9]+/, "= " new); found = 1 } \
+	{ print } END { exit !found }' group_data/all.py >group_data/all.py.new \
+	&& mv group_data/all.py.new group_data/all.py && grep '^images_epoch' group_data/all.py
+
 refresh-images: ## Let Debian's fixes in: the next deploy rebuilds all images, the next lab too
-	awk '/^images_epoch = [0-9]+/ { $$3 += 1; found = 1 } { print } END { exit !found }' \
-		group_data/all.py >group_data/all.py.new && mv group_data/all.py.new group_data/all.py
-	grep '^images_epoch' group_data/all.py
+	$(call RAISE_EPOCH,1)
 	python3 -m tests.lab refresh

@@ -1,5 +1,7 @@
 """The whole installation, in order: `pyinfra inventory.py deploy.py`. Rerun for updates."""
 
+from roles.backup import backup
+from roles.daily import daily
 from roles.database import database
 from roles.docker import docker
 from roles.docker_filter import docker_filter
@@ -11,6 +13,7 @@ from roles.images import images
 from roles.network import network
 from roles.preflight import load_settings, preflight
 from roles.proxy import proxy
+from roles.record import record
 from roles.release import release
 from roles.secrets import secrets
 from roles.sessions import sessions
@@ -19,6 +22,7 @@ from roles.tls import tls
 settings = load_settings()
 
 preflight(settings)
+record(settings)
 sessions(settings)
 docker(settings)
 images(settings)
@@ -31,5 +35,7 @@ database(settings)
 proxy(settings)
 docker_filter(settings)
 forget(settings)
+daily(settings)
 hub(settings)
+backup(settings)
 release(settings)

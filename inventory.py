@@ -1,7 +1,8 @@
 """Which hosts, and how to reach them.
 
-Without hosts of your own it is the lab host of `make demo`. The variable LAB names a lab host
-whatever stands here: that is how the demo and the tests never reach your hosts.
+Without hosts of your own it is the lab host of `make demo`. The variable LAB names a lab host, or
+several with commas between them, whatever stands here: that is how the demo and the tests never
+reach your hosts.
 """
 
 import json
@@ -14,9 +15,8 @@ from hubhost.connection import low_latency
 FAST = {"ssh_paramiko_connect_kwargs": {"transport_factory": low_latency}}
 
 
-def lab() -> list[tuple[str, dict[str, Any]]]:
-    """The lab host as the lab wrote it down."""
-    name = os.environ.get("LAB", "demo")
+def lab(name: str) -> tuple[str, dict[str, Any]]:
+    """A lab host as the lab wrote it down."""
     path = Path(__file__).resolve().parent / ".lab" / name / "host.json"
     if not path.exists():
         raise SystemExit(f"no lab called {name}: run make demo, or name a host in inventory.py")
@@ -37,9 +37,11 @@ def lab() -> list[tuple[str, dict[str, Any]]]:
         "extra_ca_certificates": host["extra_ca_certificates"],
         "notebook_profile": "slim",
     }
-    if name == "demo":
+    if host.get("patience", 1) > 1:  # an emulated machine
+        settings["session_start_timeout_seconds"] = 60 * host["patience"]
+    if name in ("demo", "vm"):
         settings["access_control_origins"] = ["http://localhost:8800"]  # examples/embed
-    return [(host["name"], connection | settings)]
+    return host["name"], connection | settings
 
 
 # Your hosts, each with its connection and whatever settings of group_data/all.py differ for it:
@@ -59,4 +61,4 @@ hubs: list[tuple[str, dict[str, Any]]] = [
 ]
 
 if "LAB" in os.environ or not hubs:
-    hubs = lab()
+    hubs = [lab(name) for name in os.environ.get("LAB", "demo").split(",")]

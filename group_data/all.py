@@ -59,6 +59,12 @@ archive_keep_days = 30  # so long
 archive_max_mb = 64  # so much of a session's home; what people see before what tools hide
 archive_total_mb = 10240  # so much of all sessions on the host's disk; the oldest go first
 
+# --- Backup --------------------------------------------------------------------------------
+backup_recipients = []  # public keys that can read backups: age1…, ssh-ed25519 …; none: no backups
+backup_folder = "/var/lib/integrable-jupyterhub/backup"  # where they lie on the host
+backup_every_hours = 24  # one every so many hours, counted from 3 o'clock
+backup_keep = 14  # so many; the oldest go
+
 # --- TLS -----------------------------------------------------------------------------------
 tls_key_file = None  # private key, e.g. "files/ssl/hub.key"; None: self-signed [SSL_KEY_FILE]
 tls_certificate_file = None  # its certificate, PEM [SSL_CRT_FILE]
@@ -75,6 +81,7 @@ publish_hub = None  # host address to publish the hub's port 8081 on; None: not 
 publish_proxy_api = None  # the same for the proxy's API, port 8001
 publish_database = None  # the same for the database, port 5432
 debug = False  # debug logging of hub, proxy and sessions
+log_days = 7  # how long lines of the services' logs are kept
 
 # --- Images --------------------------------------------------------------------------------
 images_epoch = 1  # raised by `make refresh-images`: rebuild everything with Debian's fixes

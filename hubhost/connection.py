@@ -1,15 +1,16 @@
 """How the controller speaks to a host: SSH that is quick, that ends when nobody answers any more,
-and that holds the host's lock."""
+that holds the host's lock, and that hands on what another host says."""
 
 from __future__ import annotations
 
 import socket
+import time
 from threading import Thread
 from typing import Any
 
 from paramiko import Transport
 from pyinfra import logger
-from pyinfra.api.arguments import CONNECTOR_ARGUMENT_KEYS
+from pyinfra.api.arguments import CONNECTOR_ARGUMENT_KEYS, pop_global_arguments
 from pyinfra.api.command import StringCommand
 from pyinfra.connectors.util import make_unix_command_for_host
 
@@ -60,10 +61,60 @@ def take_lock(state: Any, host: Any) -> str | None:
     if refusal := lock.refusal(channel.makefile("r").readline()):
         return refusal
     host.connector_data["lock"] = channel
+    # In another thread there is no host: pyinfra's is the context's.
+    name, data = host.name, host.connector_data
 
     def lost() -> None:
-        logger.error("%s: %s", host.name, lock.LOST)
+        if data.get("lock") is not channel:
+            return  # let go
         transport.close()
+        logger.error("%s: %s", name, lock.LOST)
 
     Thread(target=lock.keep, args=(channel, lost), daemon=True).start()
     return None
+
+
+_CHUNK = 1 << 20
+
+
+def _channels(state: Any, host: Any, command: str) -> Any:
+    """Paramiko's standard input, output and error of a command, run as operations are (sudo …)."""
+    given, _ = pop_global_arguments(state, host, {})
+    arguments: Any = {key: value for key, value in given.items() if key in _AS_WHOM}
+    line = make_unix_command_for_host(state, host, StringCommand(command), **arguments)
+    return host.connector.client.exec_command(line.get_raw_value())
+
+
+def relay(state: Any, host: Any, source: str, send: str, receive: str) -> bool:
+    """`send`'s output on the host called `source` becomes `receive`'s input on `host`.
+
+    It passes through this machine, for hosts need not reach each other, in pieces: neither memory
+    nor disk hold it. Pyinfra runs it for several hosts at the same time.
+    """
+    started, size = time.monotonic(), 0
+    origin = state.inventory.get_host(source)
+    if origin is None:
+        return False
+    _, output, sent = _channels(state, origin, send)
+    entry, _, received = _channels(state, host, receive)
+    try:
+        while chunk := output.channel.recv(_CHUNK):
+            entry.channel.sendall(chunk)
+            size += len(chunk)
+    except OSError:
+        pass  # it has ended before its time, and says why
+    entry.channel.shutdown_write()
+    output.channel.close()
+    codes = output.channel.recv_exit_status(), entry.channel.recv_exit_status()
+    for told, name in ((sent, source), (received, host.name)):
+        for line in told.read().decode(errors="replace").splitlines():
+            logger.error("%s%s: %s", host.print_prefix, name, line)
+    seconds = time.monotonic() - started
+    logger.info("%s%d MB from %s in %.0f s", host.print_prefix, size / 1e6, source, seconds)
+    return codes == (0, 0)
+
+
+def release_lock(host: Any) -> None:
+    """Let go of the lock, before the connection ends on purpose."""
+    if held := host.connector_data.pop("lock", None):
+        held.close()

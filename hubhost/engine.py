@@ -61,6 +61,35 @@ def daemon_configuration(current: str, subnet: IPv4Network) -> str:
     return json.dumps(merged, indent=2, sort_keys=True) + "\n"
 
 
+HELD_PACKAGES = (
+    *("docker.io", "docker-cli", "docker-buildx", "containerd", "runc"),
+    *("docker-ce", "docker-ce-cli", "docker-buildx-plugin", "containerd.io"),
+)
+"""Packages that engines are made of, Debian's and Docker's own: only `make patch` moves them."""
+
+
+def without_ours(current: str, before: str | None, subnet: IPv4Network) -> str:
+    """What daemon.json becomes when this project leaves; empty: there is to be none.
+
+    `before`: what it was before the first deployment, empty where there was none; None: nobody
+    knows. Where only deployments have written to it since, it is that again; else what is ours
+    goes, and what the admin has added stays.
+    """
+    if before is not None and current in (before, daemon_configuration(before, subnet)):
+        return before
+    known: dict[str, Any] = json.loads(before or "{}")
+    present: dict[str, Any] = json.loads(current or "{}")
+    for key, value in json.loads(daemon_configuration("", subnet)).items():
+        if key == "runtimes":
+            runtimes = {k: v for k, v in present.get(key, {}).items() if k != SESSION_RUNTIME}
+            present[key] = runtimes or known.get(key, {})
+        elif present.get(key) == value:
+            present[key] = known.get(key)
+        if not present.get(key) and key not in known:
+            present.pop(key, None)
+    return json.dumps(present, indent=2, sort_keys=True) + "\n" if present else ""
+
+
 def engine_packages(present: str, debian_version: str) -> tuple[str, ...]:
     """Debian's packages of the engine; none where `present` names another's package, which stays.
 

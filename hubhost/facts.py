@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import PurePosixPath
 from shlex import quote
@@ -10,15 +11,31 @@ from typing import Any
 from pyinfra.api.facts import FactBase
 from typing_extensions import override
 
+from hubhost.backup import Target
+from hubhost.check import Listening
+from hubhost.drain import Drain as DrainState
+from hubhost.engine import HELD_PACKAGES
 from hubhost.hostfile import FileState, HostFolder
 from hubhost.images import NAME_LABEL, PREFIX, PresentImage
 from hubhost.isolation import JUMPS, JUMPS6
+from hubhost.migrate import Look
 from hubhost.paths import (
+    ARCHIVE,
+    BACKUP_RECIPIENTS,
+    BACKUP_SCRIPT,
+    BACKUP_UNIT,
+    BEFORE,
     DAEMON_JSON,
+    DAILY_STATE,
+    DRAIN,
+    DRAIN_STATE,
+    ETC,
     FIREWALL,
     FIREWALL_UNIT,
     FORGET,
     GUARD_DIGEST,
+    ISOLATION_STATE,
+    MIGRATION,
     NOT_RECORDED,
     RECORDED,
     RELEASES,
@@ -37,14 +54,15 @@ from hubhost.service import (
     ContainerState,
     Service,
 )
-from hubhost.services import HUB_PURGE
+from hubhost.services import FILTER_CONFIG, HUB_PURGE
+from hubhost.templates import render
 from hubhost.tls import WARN_BEFORE
 
 WARN_SECONDS = int(WARN_BEFORE.total_seconds())
 
 ENGINE_PACKAGE = """
 for package in docker.io docker-ce; do
-  [ "$(dpkg-query -Wf '${Status}' $package 2>/dev/null)" = "install ok installed" ] \\
+  [ "$(dpkg-query -Wf '${db:Status-Status}' $package 2>/dev/null)" = installed ] \\
     && echo "engine_package $package" && found=$package
 done
 # A package that is half installed owns its file too: that is no engine of somebody else's.
@@ -56,6 +74,20 @@ DOCKER_ROOT = """
 docker_root=$(docker info --format '{{.DockerRootDir}}' 2>/dev/null)
 [ -d "$docker_root" ] || docker_root=/var/lib
 """
+
+
+REBOOT_DUE = r"""
+[ -e /run/reboot-required ] && echo "Debian wants it"
+running=$(uname -r)
+newest=$(printf '%s\n' /boot/vmlinuz-* "/boot/vmlinuz-$running" | sort -V | tail -n 1)
+[ ! -e "$newest" ] || [ "${newest#/boot/vmlinuz-}" = "$running" ] \
+  || echo "${newest#/boot/vmlinuz-} is installed, $running runs"
+# A fixed kernel often has the name of the one before; its version tells.
+version=$(dpkg-query -Wf '${Version}' "linux-image-$running" 2>/dev/null)
+[ -z "$version" ] || uname -v | grep -qF "$version" || echo "linux-image-$running is $version now"
+true
+"""
+"""Shell: why a reboot is due, a line each."""
 
 
 def _quoted(words: tuple[str, ...]) -> str:
@@ -103,9 +135,9 @@ echo "disk_mb $(df -Pm "$docker_root" | awk 'NR == 2 {{ print $4 }}')"
 echo "state_options $(findmnt -nro OPTIONS --target /var/lib)"
 ss -Hltnp 2>/dev/null | awk '{{ print "listen", $4, $6 }}'
 ip -4 -o route show 2>/dev/null | sed 's/^/route /'
-sed 's/^/daemon_json /' {quote(str(DAEMON_JSON))} 2>/dev/null
+sed -e 's/^/daemon_json /' -e '$a\\' {quote(str(DAEMON_JSON))} 2>/dev/null
 [ -e /snap/bin/docker ] && echo engine_kind snap
-[ "$(dpkg-query -Wf '${{Status}}' podman-docker 2>/dev/null)" = "install ok installed" ] \\
+[ "$(dpkg-query -Wf '${{db:Status-Status}}' podman-docker 2>/dev/null)" = installed ] \\
   && echo engine_kind podman
 {ENGINE_PACKAGE}
 missing=yes
@@ -228,6 +260,85 @@ class Kept(FactBase[int | None]):
         return None if "unknown" in output else sum(map(int, output))
 
 
+class NewestBackup(FactBase[list[str]]):
+    """When it was made (seconds since 1970), bytes, the host's signer, path. Empty: none yet."""
+
+    default = list
+
+    @override
+    def command(self) -> str:
+        return f"[ -x {BACKUP_SCRIPT} ] && {BACKUP_SCRIPT} newest; true"
+
+    @override
+    def process(self, output: list[str]) -> list[str]:
+        return output[0].split(" ", 3) if output else []
+
+
+class BackupFolder(FactBase[bool]):
+    """Whether a folder is there, on a disk that can be written."""
+
+    default = bool
+
+    @override
+    def command(self, path: str) -> str:
+        return f"[ -d {quote(path)} ] && [ -w {quote(path)} ] && echo yes; true"
+
+    @override
+    def process(self, output: list[str]) -> bool:
+        return "yes" in output
+
+
+class RestoreTarget(FactBase[Target]):
+    """What a restore has to know of the host beforehand."""
+
+    default = Target
+
+    @override
+    def command(self) -> str:
+        return f"""
+for key in /etc/ssh/ssh_host_*_key.pub; do
+  ssh-keygen -lf "$key" 2>/dev/null | awk '{{ print "signer", $2 }}'
+done
+echo "sessions $(docker ps -q --filter label={ROLE_LABEL}=session 2>/dev/null | wc -l)"
+df -Pm /var/lib | awk 'NR == 2 {{ print "free_mb", $4 }}'
+true
+"""
+
+    @override
+    def process(self, output: list[str]) -> Target:
+        return Target.parse(output)
+
+
+class Drain(FactBase[DrainState | None]):
+    """Whether the hub is drained; None: there is none, or it knows nothing of drains."""
+
+    @override
+    def command(self) -> str:
+        return f"[ -d {DRAIN} ] && echo && cat {DRAIN_STATE} 2>/dev/null; true"
+
+    @override
+    def process(self, output: list[str]) -> DrainState | None:
+        return DrainState.parse("\n".join(output)) if output else None
+
+
+class Listens(FactBase[Listening]):
+    """What listens on the host, by TCP, and the host's IPv4 addresses, but for loopback's."""
+
+    default = Listening
+
+    @override
+    def command(self) -> str:
+        return r"""
+ss -Hltnp 2>/dev/null | awk '{ split($6, program, "\""); print "listen", $4, program[2] }'
+ip -4 -o address show 2>/dev/null | awk '$4 !~ /^127\./ { sub("/.*", "", $4); print "address", $4 }'
+true
+"""
+
+    @override
+    def process(self, output: list[str]) -> Listening:
+        return Listening.parse(output)
+
+
 class Content(FactBase[str]):
     """The text of a file, empty where there is none."""
 
@@ -267,11 +378,191 @@ class MissingPackages(FactBase[list[str]]):
     def command(self, packages: tuple[str, ...]) -> str:
         return f"""
 for package in {_quoted(packages)}; do
-  [ "$(dpkg-query -Wf '${{Status}}' "$package" 2>/dev/null)" = "install ok installed" ] \\
+  [ "$(dpkg-query -Wf '${{db:Status-Status}}' "$package" 2>/dev/null)" = installed ] \\
     || echo "$package"
 done
 true
 """
+
+    @override
+    def process(self, output: list[str]) -> list[str]:
+        return output
+
+
+class Noted(FactBase[bool]):
+    """Whether it is noted what was on the host before the first deployment."""
+
+    default = bool
+
+    @override
+    def command(self) -> str:
+        return f"[ -e {BEFORE}/packages ] && echo yes; true"
+
+    @override
+    def process(self, output: list[str]) -> bool:
+        return "yes" in output
+
+
+class DaemonBefore(FactBase[str | None]):
+    """daemon.json as it was before the first deployment; empty: there was none; None: unknown."""
+
+    @override
+    def command(self) -> str:
+        return f"""
+[ -e {BEFORE}/packages ] && [ ! -e {BEFORE}/late ] || exit 0
+echo known; cat {BEFORE}/daemon.json 2>/dev/null
+true
+"""
+
+    @override
+    def process(self, output: list[str]) -> str | None:
+        return "\n".join([*output[1:], ""]) if output[1:] else "" if output else None
+
+
+class Ours(FactBase[list[str]]):
+    """What an uninstall would remove, a line each, and what it would leave ("stays: …").
+
+    `script` is files/uninstall/uninstall.sh, rendered.
+    """
+
+    default = list
+
+    @override
+    def command(self, script: str) -> str:
+        return f"mode=list\n{script}"
+
+    @override
+    def process(self, output: list[str]) -> list[str]:
+        return output
+
+
+class Lost(FactBase[str]):
+    """What would be lost with the hub, for a person."""
+
+    default = str
+
+    @override
+    def command(self) -> str:
+        users = 'psql -U "$POSTGRES_USER" -d "$POSTGRES_DB" -Atc "select count(*) from users"'
+        return f"""
+[ -d {ETC} ] || exit 0
+sessions=$(docker ps -q --filter label={ROLE_LABEL}=session 2>/dev/null | wc -l)
+users=$(docker exec {DATABASE_NAME} sh -c {quote(users)} 2>/dev/null) || users=unknown
+archives=$(ls {ARCHIVE} 2>/dev/null | grep -c 'tar.gz$')
+echo "$sessions running sessions, $users users, $archives archives"
+"""
+
+    @override
+    def process(self, output: list[str]) -> str:
+        return output[0] if output else ""
+
+
+class Unheld(FactBase[list[str]]):
+    """The engine's packages that are installed and not held."""
+
+    default = list
+
+    @override
+    def command(self) -> str:
+        return f"""
+held=$(apt-mark showhold 2>/dev/null)
+for package in {" ".join(HELD_PACKAGES)}; do
+  [ "$(dpkg-query -Wf '${{db:Status-Status}}' $package 2>/dev/null)" = installed ] || continue
+  printf '%s\n' "$held" | grep -qx $package || echo $package
+done
+true
+"""
+
+    @override
+    def process(self, output: list[str]) -> list[str]:
+        return output
+
+
+class Updates(FactBase[list[str]]):
+    """Packages of the host that `make patch` would update, by the lists of the archive it has.
+
+    Those that an update before has left half done are among them.
+    """
+
+    default = list
+
+    @override
+    def command(self) -> str:
+        # (-qq would mean -y, with which apt says no word of what is held.)
+        return f"""
+{{
+  apt-get -qs full-upgrade
+  held=$(cat {BEFORE}/held 2>/dev/null)
+  [ -z "$held" ] || apt-get -qs --ignore-hold --only-upgrade install $held
+}} 2>/dev/null | sed -nE 's/^(Inst|Conf) ([^ ]*).*/\\2/p' | sort -u
+"""
+
+    @override
+    def process(self, output: list[str]) -> list[str]:
+        return output
+
+
+class RebootDue(FactBase[list[str]]):
+    """Why the host should reboot, a line each."""
+
+    default = list
+
+    @override
+    def command(self) -> str:
+        return REBOOT_DUE
+
+    @override
+    def process(self, output: list[str]) -> list[str]:
+        return output
+
+
+class Boot(FactBase[str]):
+    """Another after each boot; PID 1's start tells of that of a system container."""
+
+    default = str
+
+    @override
+    def command(self) -> str:
+        return "cat /proc/sys/kernel/random/boot_id; awk '{ print $22 }' /proc/1/stat"
+
+    @override
+    def process(self, output: list[str]) -> str:
+        return " ".join(output)
+
+
+SESSIONS = f"docker ps -q --filter label={ROLE_LABEL}=session"
+
+
+class Sessions(FactBase[int]):
+    """How many sessions there are."""
+
+    default = int
+
+    @override
+    def requires_command(self) -> str:
+        return "docker"
+
+    @override
+    def command(self) -> str:
+        return f"{SESSIONS}; true"
+
+    @override
+    def process(self, output: list[str]) -> int:
+        return len(output)
+
+
+class NotServing(FactBase[list[str]]):
+    """Names of those services that do not serve now."""
+
+    default = list
+
+    @override
+    def command(self, services: tuple[Service, ...]) -> str:
+        return "".join(
+            f"docker exec {service.name} {_quoted(service.health)} >/dev/null 2>&1"
+            f" || echo {service.name}\n"
+            for service in services
+        )
 
     @override
     def process(self, output: list[str]) -> list[str]:
@@ -550,6 +841,70 @@ echo "{{\\"files_digest\\": \\"$(cat -- {_quoted(service.mounted_files)} /dev/nu
         return ContainerState(**found)
 
 
+class Migration(FactBase[Look]):
+    """A compose project of the reference configuration's, and how far it is moved over."""
+
+    @override
+    @staticmethod
+    def default() -> Look:
+        return Look.parse(())
+
+    @override
+    def command(self) -> str:
+        return render(
+            "migrate/look",
+            migration=MIGRATION,
+            hub=HUB_NAME,
+            proxy=PROXY_NAME,
+            role_label=ROLE_LABEL,
+        )
+
+    @override
+    def process(self, output: list[str]) -> Look:
+        return Look.parse(output)
+
+
+class ServiceTokens(FactBase[dict[str, str]]):
+    """The tokens of some services, to be told to a person: the only fact that reads a secret."""
+
+    default = dict
+
+    @override
+    def command(self, services: tuple[str, ...]) -> str:
+        wanted = "|".join(services).replace(".", "[.]")
+        tokens = SECRETS / "service_tokens"
+        return f"tr ';' '\\n' < {tokens} 2>/dev/null | grep -E '^({wanted}):'; true"
+
+    @override
+    def process(self, output: list[str]) -> dict[str, str]:
+        return dict(line.split(":", 1) for line in output)
+
+
+class VolumeAge(FactBase[int | None]):
+    """How old a Docker volume is, in days; None: there is none of that name."""
+
+    @override
+    def requires_command(self, volume: str) -> str:
+        return "docker"
+
+    @override
+    def command(self, volume: str) -> str:
+        return f"""
+made=$(docker volume inspect -f '{{{{.CreatedAt}}}}' {quote(volume)} 2>/dev/null)
+[ -z "$made" ] || echo $(( ($(date +%s) - $(date -d "$made" +%s)) / 86400 ))
+"""
+
+    @override
+    def process(self, output: list[str]) -> int | None:
+        return int(output[0]) if output else None
+
+
+FIRST_RULE = "-A {} -j {}".format(*JUMPS[1])
+NOTEBOOK_IMAGE = (
+    """sed -n '/"images"/,/]/s/^ *"\\([^"]*[:/][^"]*\\)".*/\\1/p'"""
+    f" {FILTER_CONFIG} 2>/dev/null"
+)
+"""Shell: the image of sessions, as the Docker filter is told."""
 RECORDS = f"""
 for path in {RELEASES}/*/about; do
   record=${{path%/about}}; id=${{record##*/}}
@@ -593,7 +948,7 @@ true
 
 
 class Status(FactBase[list[str]]):
-    """What HostStatus.parse reads: services, sessions, memory, disk, certificate, firewall."""
+    """What HostStatus.parse reads: services, sessions, room, certificate, firewall, updates."""
 
     default = list
 
@@ -634,11 +989,53 @@ made=$(docker container inspect -f '{{{{.Image}}}}' {HUB_NAME} 2>/dev/null \\
   | xargs -r docker image inspect -f '{{{{.Created}}}}' 2>/dev/null)
 echo "images_made $([ -z "$made" ] || date -d "$made" +%s)"
 echo "firewall $(systemctl is-active {FIREWALL_UNIT} 2>/dev/null)"
+[ "$({GUARD_STATE})" = "$(cat {GUARD_DIGEST} 2>/dev/null)" ] \
+  && [ "$(iptables -w -S DOCKER-USER 2>/dev/null | sed -n 2p)" = "{FIRST_RULE}" ] \
+  && echo "rules_loaded yes"
+. /etc/os-release
+echo "host_version Debian $(cat /etc/debian_version 2>/dev/null || echo "$VERSION_ID")"
+echo "host_version kernel $(uname -r)"
+docker version --format 'host_version Docker {{{{.Server.Version}}}}' 2>/dev/null
+{NOTEBOOK_IMAGE} | sed 's/^/notebook_image /'
+cat {DAILY_STATE / "security"} 2>/dev/null
+echo "backup $([ -x {BACKUP_SCRIPT} ] && {BACKUP_SCRIPT} newest)"
+echo "backups_since $(stat -c %Y {BACKUP_RECIPIENTS} 2>/dev/null)"
+echo "backup_state $(systemctl is-failed {BACKUP_UNIT} 2>/dev/null)"
 {{ {RECORDS} }} | sed 's/^/release /'
-[ -e /var/run/reboot-required ] && echo reboot_required yes
+[ -e {DRAIN_STATE} ] && echo "drain $(cat {DRAIN_STATE})"
+[ -e {ISOLATION_STATE} ] && echo "isolation $(cat {ISOLATION_STATE})"
+[ -z "$({{ {REBOOT_DUE} }})" ] || echo reboot_required yes
 true
 """
 
     @override
     def process(self, output: list[str]) -> list[str]:
         return output
+
+
+class Evidence(FactBase[list[str]]):
+    """What hubhost.doctor.Evidence.parse reads; the script is that module's."""
+
+    default = list
+
+    @override
+    def command(self, script: str) -> str:
+        return script
+
+    @override
+    def process(self, output: list[str]) -> list[str]:
+        return output
+
+
+class Collected(FactBase[bytes]):
+    """Logs and configuration of a host as a tar.gz, secrets blotted out."""
+
+    default = bytes
+
+    @override
+    def command(self, script: str) -> str:
+        return script
+
+    @override
+    def process(self, output: list[str]) -> bytes:
+        return base64.b64decode("".join(output))

@@ -7,7 +7,7 @@ import io
 import json
 import shlex
 import tarfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
@@ -21,6 +21,9 @@ PREFIX = "integrable-jupyterhub-"
 NAME_LABEL = "integrable-jupyterhub.image"
 BUILT = ("database", "proxy", "filter", "hub", "notebook")
 """Images built from a Dockerfile, in this order, all on the base image."""
+# What builds run in leaves half of the cores to sessions. BuildKit puts its steps there by
+# --cgroup-parent alone (it ignores --cpuset-cpus). No dash: in a slice's name that makes a tree.
+BUILD_SLICE = "jupyterhubbuilds.slice"
 LEFTOVERS = {"__pycache__", "node_modules"}
 
 
@@ -227,6 +230,41 @@ def mirrors(settings: Settings) -> tuple[tuple[str, str, int], ...]:
         port = url.port or {"http": 80, "https": 443}[url.scheme]
         found.append((setting, url.hostname or "", port))
     return tuple(found)
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """Which images a host of the run wants, and which of those it lacks."""
+
+    host: str
+    architecture: str
+    wanted: frozenset[str]
+    missing: frozenset[str]
+
+
+def origins(host: str, shelves: Iterable[Shelf]) -> dict[str, tuple[str, ...]]:
+    """Where `host` may have each image from that it lacks, the best first; it may be itself.
+
+    From who has it, else from who builds it: the first that lacks it, in the inventory's order.
+    All hosts that lack an image get the same answer, so it is built once.
+    """
+    shelves = tuple(shelves)
+    found = {}
+    mine = next((shelf for shelf in shelves if shelf.host == host), None)
+    for reference in mine.missing if mine else ():
+        others = [
+            shelf
+            for shelf in shelves
+            if mine and reference in shelf.wanted and shelf.architecture == mine.architecture
+        ]
+        others.sort(key=lambda shelf: reference in shelf.missing)
+        found[reference] = tuple(shelf.host for shelf in others)
+    return found
+
+
+def first_of(candidates: Iterable[str], failed: Collection[str]) -> str | None:
+    """The first of some hosts that the run has not lost."""
+    return next((name for name in candidates if name not in failed), None)
 
 
 @dataclass(frozen=True)

@@ -122,6 +122,15 @@ class Policy:
         """The flows from one port of the bridge to another."""
         return tuple(flow for flow in self.flows if flow.destination.subnet_of(self.subnet))
 
+    def lets(self, source: IPv4Network, destination: IPv4Network, port: int) -> bool:
+        """Whether a flow lets these speak to those."""
+        return any(
+            port == flow.port
+            and source.subnet_of(flow.source)
+            and destination.subnet_of(flow.destination)
+            for flow in self.flows
+        )
+
     def sources(self, version: int) -> tuple[str, ...]:
         """The public sources of one IP version, none inside another (nft takes no such set)."""
         nets: list[Any] = [net for net in self.public_sources if net.version == version]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
+from hubhost.logs import KEEP_LOG
 from hubhost.service import ROLE_LABEL
 from hubhost.settings import Settings
 
@@ -100,6 +101,10 @@ def rebuild(state: dict[str, Any], wrong: list[str]) -> list[str]:
         )
         return [f"echo {shlex.quote(message)} >&2", "exit 1"]
     ours = shlex.join(state["attached"])
-    return [f"docker rm --force {ours}"] * bool(ours) + [
-        f"docker network rm {shlex.quote(state['Name'])}"
+    services = [name for name, role in state["attached"].items() if role == "service"]
+    return [
+        *([KEEP_LOG] if services else []),
+        *(f"keep_log {name} {name}" for name in services),
+        *([f"docker rm --force {ours}"] if ours else []),
+        f"docker network rm {shlex.quote(state['Name'])}",
     ]

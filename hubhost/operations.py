@@ -3,49 +3,87 @@
 from __future__ import annotations
 
 import base64
+import json
 import shlex
-from collections.abc import Generator
+import time
+from collections.abc import Generator, Mapping
 from ipaddress import IPv4Network
+from logging import CRITICAL, ERROR, INFO, getLogger
 from typing import Any
 
-from pyinfra.api.command import StringCommand
+from pyinfra import logger
+from pyinfra.api.command import FunctionCommand, PyinfraCommand, StringCommand
 from pyinfra.api.operation import operation
 from pyinfra.context import host, state
 
-from hubhost import connection, facts
+from hubhost import check, connection, facts, logs
+from hubhost.drain import END_SECONDS, begin
 from hubhost.engine import daemon_configuration, engine_packages
 from hubhost.hostfile import SERVICES_GROUP, HostFile, HostFolder, outdated
 from hubhost.images import (
+    BUILD_SLICE,
     NAME_LABEL,
+    AnyImage,
     BaseImage,
     Image,
     ImageSet,
     PresentImage,
     build_files,
     ca_certificates,
+    first_of,
     notebook_reference,
     to_prune,
 )
 from hubhost.isolation import JUMPS, JUMPS6, Policy, chains, chains6, listing
 from hubhost.network import Network, rebuild
 from hubhost.paths import (
+    ARCHIVE,
+    BACKUP_UNIT,
+    BEFORE,
     DAEMON_JSON,
+    DRAIN_STATE,
+    ETC,
     FIREWALL_UNIT,
     FORGET,
+    ISOLATION_STATE,
+    MIGRATION,
     RELEASE_PROGRAM,
     RELEASES,
+    RESTORE_WORK,
     SECRETS,
     STATE,
+    TLS,
 )
 from hubhost.release import Content, History, Release, project_version, settings_digest
 from hubhost.rotation import Rotation
 from hubhost.rotation import discard as rotation_script
 from hubhost.secrets import Secret, secrets_script
-from hubhost.service import HUB_NAME, PROXY_NAME, Action, Service, plan
-from hubhost.services import HUB_PURGE, in_order
+from hubhost.service import (
+    DATABASE_NAME,
+    FILTER_NAME,
+    HUB_NAME,
+    PROXY_NAME,
+    ROLE_LABEL,
+    SERVICE_NAMES,
+    Action,
+    Service,
+    plan,
+)
+from hubhost.services import (
+    FILTER_PROBE,
+    FORMER_VOLUME,
+    HUB_CODE,
+    HUB_PURGE,
+    HUB_USER,
+    in_order,
+)
 from hubhost.settings import Settings
 
-Commands = Generator[StringCommand]
+Commands = Generator[StringCommand | FunctionCommand]
+Origins = Mapping[str, tuple[str, ...]]
+"""Hosts that each missing image may come from: hubhost.images.origins. None: this one builds it."""
+
+HERE: Origins = {}
 
 RULES_DO_NOT_LOAD = (
     "firewall: the rules do not load and those of before still stand; why is told above,"
@@ -54,12 +92,13 @@ RULES_DO_NOT_LOAD = (
 
 # An earlier run that was killed may still be at it on the host: wait for it, don't work against it.
 APT = "apt-get -qy -o DPkg::Lock::Timeout=600"
+FORMER_CLUSTER_DAYS = 7
+INSTALLED = (
+    "dpkg-query -Wf '${db:Status-Status} ${Package}\\n' | sed -n 's/^installed //p' | sort -u"
+)
 LOCKED = "exec 9>/run/lock/integrable-jupyterhub-{}; flock 9\n"
 
 
-# What builds run in leaves half of the cores to sessions. BuildKit puts its steps there by
-# --cgroup-parent alone (it ignores --cpuset-cpus). No dash: in a slice's name that makes a tree.
-BUILD_SLICE = "jupyterhubbuilds.slice"
 BUILD_SLICE_UP = (
     f"systemctl set-property --runtime {BUILD_SLICE} CPUQuota=$((50 * $(nproc)))%"
     f" CPUWeight=20 IOWeight=20 && systemctl start {BUILD_SLICE}"
@@ -73,7 +112,7 @@ NOT_BUILT = (
 )
 
 
-def script(*lines: str, stdin: str | None = None) -> StringCommand:
+def script(*lines: str, stdin: str | list[str] | None = None) -> StringCommand:
     """A shell script that stops at its first error."""
     arguments: dict[str, Any] = {"_stdin": stdin} if stdin is not None else {}
     return StringCommand("\n".join(["set -eu", *lines]), **arguments)
@@ -101,7 +140,43 @@ def packages(packages: tuple[str, ...]) -> Commands:
             "export DEBIAN_FRONTEND=noninteractive",
             LOCKED.format("apt") + "dpkg --configure -a",
             f"{APT} update || {{ sleep 2; {APT} update; }}",
+            # What this run adds is noted for the uninstall, with what it needs.
+            f"mkdir -p {BEFORE}; cd {BEFORE}; [ -e installing ] || {INSTALLED} > installing",
             f"{APT} install --no-install-recommends {shlex.join(missing)}",
+            f"{INSTALLED} | comm -13 installing - >> installed; rm installing",
+        )
+
+
+@operation()
+def note_before() -> Commands:
+    """Note what is on the host, for the uninstall; `late`: it was deployed before that was done."""
+    if not host.get_fact(facts.Noted):
+        yield script(
+            f"(umask 022; mkdir -p {STATE}); umask 077; mkdir -p {BEFORE}; cd {BEFORE}",
+            f"[ ! -e {ETC} ] || touch late",
+            f"[ ! -e {DAEMON_JSON} ] || cp -p {DAEMON_JSON} daemon.json",
+            f"[ ! -d {DAEMON_JSON.parent} ] || touch etc-docker",
+            "[ ! -d /etc/cni ] || touch etc-cni; [ ! -d ~root/.docker/buildx ] || touch buildx",
+            "! getent group docker >/dev/null || touch docker-group",
+            "value=$(sysctl -n net.ipv4.ip_forward 2>/dev/null) || value=0",
+            'echo "net.ipv4.ip_forward = $value" > sysctl',
+            "nft list tables > tables 2>/dev/null || true",
+            "iptables -w -S FORWARD 2>/dev/null | sed -n 's/^-P FORWARD //p' > forward || true",
+            "[ -s forward ] || echo ACCEPT > forward",
+            # Last: with it, the note is whole.
+            f"{INSTALLED} > packages.new; mv packages.new packages",
+        )
+
+
+@operation()
+def held_engine() -> Commands:
+    """Hold the engine's packages: an update of theirs restarts Docker under the sessions."""
+    unheld = host.get_fact(facts.Unheld)
+    if unheld:
+        names = shlex.join(unheld)
+        yield script(
+            f"apt-mark hold {names} >/dev/null",
+            f"printf '%s\\n' {names} >> {BEFORE}/held",
         )
 
 
@@ -162,6 +237,75 @@ def unit(unit: str) -> Commands:
 
 
 @operation()
+def no_unit(unit: str, files: tuple[str, ...]) -> Commands:
+    """Have no such unit, nor the files that it is made of."""
+    if host.get_fact(facts.Files, paths=files):
+        yield script(
+            f"systemctl disable --quiet --now {unit} 2>/dev/null || true",
+            f"rm -f {shlex.join(files)}",
+            "systemctl daemon-reload",
+        )
+
+
+@operation(is_idempotent=False)
+def backup() -> Commands:
+    """Make a backup, in the timer's unit; what it says comes from the journal."""
+    told = f"journalctl -q -o cat -u {BACKUP_UNIT} --since=@$since | grep ^backup:"
+    yield script(
+        "since=$(date +%s)",
+        f"systemctl start {BACKUP_UNIT} 2>/dev/null || {{ {told} >&2; exit 1; }}",
+        told,
+    )
+
+
+@operation(is_idempotent=False)
+def unpack_backup(lines: list[str]) -> Commands:
+    """Lay what a backup holds (lines of base64) beside where it belongs; root alone enters."""
+    yield script(
+        f"umask 022; mkdir -p {STATE}; rm -rf {RESTORE_WORK}; umask 077; mkdir {RESTORE_WORK}",
+        f"base64 -d | tar -x --no-same-owner --no-same-permissions -C {RESTORE_WORK}",
+        f"[ -s {RESTORE_WORK}/about ] || {{ echo 'the backup did not come whole' >&2; exit 1; }}",
+        stdin=lines,
+    )
+
+
+@operation(is_idempotent=False)
+def restore_files() -> Commands:
+    """Put a backup's secrets and certificate in place; the deployment makes them take effect."""
+    yield script(
+        f"install -d -m 755 {TLS}; install -d -m 700 {SECRETS}; cd {RESTORE_WORK}",
+        "put() {",
+        '  install -m "$1" -o 0 -g "$2" "$3" "$4/.new"; mv "$4/.new" "$4/${3##*/}"',
+        "}",
+        f"for file in secrets/*; do put 640 {SERVICES_GROUP} $file {SECRETS}; done",
+        f"put 640 {SERVICES_GROUP} tls.key {TLS}; put 644 0 tls.crt {TLS}",
+    )
+
+
+@operation(is_idempotent=False)
+def restore_data(hub: Service) -> Commands:
+    """Replace the database and the archives by a backup's, and end what they do not know."""
+    owner = f"{HUB_USER}:{SERVICES_GROUP}"
+    start = f"docker container start {hub.name} >/dev/null"
+    yield script(
+        f"cd {RESTORE_WORK}",
+        f"docker container stop --time {hub.stop_timeout} {hub.name} >/dev/null",
+        f"docker ps -aq --filter label={ROLE_LABEL}=session | xargs -r docker rm -f >/dev/null",
+        f"docker exec -i {DATABASE_NAME} load < database.dump || {{ {start}; exit 1; }}",
+        f"find {ARCHIVE} -mindepth 1 -delete; mkdir -p archive; chown -R {owner} archive",
+        f"find archive -mindepth 1 -maxdepth 1 -exec mv -t {ARCHIVE} {{}} +",
+        start,
+        *_wait(
+            f"docker exec {hub.name} {shlex.join(hub.health)} >/dev/null 2>&1",
+            hub.name,
+            hub.start_timeout,
+            f"does not take up the database of the backup; `docker logs {hub.name}` has all",
+        ),
+        f"rm -rf {RESTORE_WORK}",
+    )
+
+
+@operation()
 def forget(user: str) -> Commands:
     """Erase what there is of a user; the name goes through standard input: sudo logs commands."""
     if host.get_fact(facts.Kept, _stdin=user) != 0:
@@ -170,6 +314,202 @@ def forget(user: str) -> Commands:
             f"{FORGET / 'forget'} erase",
             stdin=user,
         )
+
+
+@operation()
+def show_logs(request: logs.Request, prefix: str) -> Commands:
+    """Print lines of the services' logs; changes nothing."""
+    yield script(*request.command(prefix))
+
+
+@operation()
+def take_over(deadline: int) -> Commands:
+    """Stop the compose project, keep what is worth it, and free its names and network."""
+    if host.get_fact(facts.Migration).state != "done":
+        yield script(f"DEADLINE={deadline} sh {MIGRATION / 'take-over'}")
+
+
+@operation()
+def bring_back() -> Commands:
+    """Start the compose project again that was there before, and remove what took its place."""
+    yield script(f"sh {MIGRATION / 'undo'}")
+
+
+@operation()
+def drain(minutes: int | None) -> Commands:
+    """Have no session start, and end those that run in so many minutes (None: leave them alone).
+
+    The same again changes nothing: the deadline stays.
+    """
+    state = host.get_fact(facts.Drain)
+    if state is None or not state.drained or state.minutes != minutes:
+        yield script(*begin(minutes))
+
+
+@operation()
+def undrain() -> Commands:
+    """Let sessions start again."""
+    state = host.get_fact(facts.Drain)
+    if state and state.drained:
+        yield StringCommand(f"rm -f {DRAIN_STATE}")
+
+
+def _due() -> bool:
+    """Whether the host has updates to install, or to reboot for: else nobody need be bothered."""
+    return bool(host.get_fact(facts.Updates) or host.get_fact(facts.RebootDue))
+
+
+@operation()
+def drain_to_patch(minutes: int) -> Commands:
+    """Drain, where there is something to patch; a deadline of before stays."""
+    state = host.get_fact(facts.Drain)
+    if _due() and (state is None or state.deadline is None):
+        yield script(*begin(minutes))
+
+
+@operation()
+def sessions_ended() -> Commands:
+    """Wait for the deadline, and until the hub has ended what ran, where there is to patch."""
+    state = host.get_fact(facts.Drain)
+    if _due() and state and state.deadline is not None and host.get_fact(facts.Sessions):
+        yield script(
+            f'until [ -z "$({facts.SESSIONS})" ]; do',
+            f'  if [ "$(date +%s)" -ge {state.deadline + END_SECONDS} ]; then',
+            f"    echo 'sessions: the hub did not end them; look why: docker logs {HUB_NAME}' >&2",
+            "    exit 1",
+            "  fi; sleep 2",
+            "done",
+        )
+
+
+@operation(is_idempotent=False)
+def package_lists() -> Commands:
+    """Fetch the lists of Debian's archive."""
+    yield script(LOCKED.format("apt") + f"{APT} update || {{ sleep 2; {APT} update; }}")
+
+
+@operation()
+def updates() -> Commands:
+    """Install Debian's updates, and the engine's, which deployments hold; nothing asks."""
+    if host.get_fact(facts.Updates):
+        yield script(
+            "export DEBIAN_FRONTEND=noninteractive APT_LISTCHANGES_FRONTEND=none",
+            "export UCF_FORCE_CONFFOLD=1 NEEDRESTART_SUSPEND=1",
+            LOCKED.format("apt") + "dpkg --force-confold --configure -a",
+            f"held=$(cat {BEFORE}/held 2>/dev/null || true)",
+            'hold() { [ -z "$held" ] || apt-mark "$1" $held >/dev/null; }',
+            "trap 'hold hold' EXIT; hold unhold",
+            f"{APT} -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold"
+            " full-upgrade",
+        )
+
+
+# Docker leaves containers to systemd (live-restore), which waits 90 s for those that don't hear
+# SIGTERM. `docker stop` is no way: what it stops does not come back at boot.
+GO_DOWN = f"""
+pids=$(docker container inspect -f '{{{{.State.Pid}}}}' {" ".join(SERVICE_NAMES)})
+systemctl stop docker.socket docker
+kill -TERM $pids
+for _ in 1 2 3 4 5 6 7 8 9 10; do
+  left=; for pid in $pids; do ! kill -0 $pid || left=yes; done; [ -n "$left" ] || break; sleep 1
+done
+kill -KILL $pids
+systemctl reboot
+"""
+
+
+@operation()
+def reboot(seconds: int = 900) -> Commands:
+    """Reboot where that is due, and wait so long for the host to answer again."""
+    if not host.get_fact(facts.RebootDue):
+        return
+    yield FunctionCommand(_reboot, (seconds,), {})
+
+
+def _reboot(state: Any, host: Any, seconds: int) -> bool:
+    """pyinfra's own looks at the uptime, which in a system container is its machine's."""
+    before = host.get_fact(facts.Boot)
+    # Detached, so that the answer comes before the connection ends.
+    host.run_shell_command(f"({GO_DOWN}) </dev/null >/dev/null 2>&1 &")
+    connection.release_lock(host)  # which the next step that asks for it takes again
+    # A port that is forwarded to a host that is off answers, and ends: no news to anybody.
+    getLogger("paramiko").setLevel(CRITICAL)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        time.sleep(2)
+        try:
+            host.disconnect()
+            host.connect(show_errors=False)
+            if host.connected and host.get_fact(facts.Boot) not in ("", before):
+                return True
+        except Exception as error:  # noqa: BLE001  (half gone, or half there: next time)
+            logger.debug("not back yet: %s", error)
+    logger.error(
+        "%sit does not answer %d s after its reboot; look at its console",
+        host.print_prefix,
+        seconds,
+    )
+    return False
+
+
+@operation()
+def serving(services: tuple[Service, ...]) -> Commands:
+    """Wait until all services serve, after a boot."""
+    if host.get_fact(facts.NotServing, services=services):
+        for service in services:
+            yield script(
+                *_wait(
+                    f"docker exec {service.name} {shlex.join(service.health)} >/dev/null 2>&1",
+                    service.name,
+                    2 * service.start_timeout,
+                    f"does not serve, its last lines are above; `docker logs {service.name}` on the"
+                    " host has all",
+                )
+            )
+
+
+@operation()
+def uninstall(removal: str, daemon_json: str) -> Commands:
+    """Remove what this project made, by hubhost.uninstall's script, and what it is to write."""
+    if [line for line in host.get_fact(facts.Ours, script=removal) if not line.startswith("stays")]:
+        yield StringCommand(f"mode=remove\n{removal}", _stdin=daemon_json)
+
+
+PROBE = f"docker exec -i {FILTER_NAME} {FILTER_PROBE}"
+LOCK_CHECK = f"flock /run/lock/integrable-jupyterhub-check {PROBE}"
+
+
+@operation(is_idempotent=False)
+def isolation_check(settings: Settings, also: tuple[tuple[str, int], ...] = ()) -> Commands:
+    """Try, from a container made as sessions are, what a session reaches; a leak is an error."""
+    yield FunctionCommand(_check, (settings, also), {})
+
+
+def _check(state: Any, host: Any, settings: Settings, also: tuple[tuple[str, int], ...]) -> bool:
+    """Whether all is as the policy wants it; says so, door by door."""
+
+    def ask(command: str, stdin: str = "") -> list[str] | None:
+        done, output = host.run_shell_command(command, _stdin=stdin)
+        if not done:
+            logger.error("%s%s", host.print_prefix, output.stderr or f"failed: {command[:60]}")
+        return output.stdout_lines if done else None
+
+    doors = check.doors(settings, host.get_fact(facts.Listens), also)
+    seen = ask(LOCK_CHECK, check.wire(doors))
+    hubs = json.dumps([door.target for door in doors if door.control == "hub"])
+    by_hub = ask(f"docker exec -i {HUB_NAME} {HUB_CODE} {shlex.quote(check.KNOCK)}", hubs)
+    by_host = ask(check.knock([door for door in doors if door.control == "host"]) or "true")
+    clock = ask("date +%s")
+    if seen is None or by_hub is None or by_host is None or clock is None:
+        return False
+    verdicts = check.verdicts(doors, json.loads(seen[-1]), {"hub": by_hub, "host": by_host})
+    for verdict in verdicts:
+        logger.log(ERROR if verdict.problem else INFO, "%s%s", host.print_prefix, verdict)
+    found = check.Checked.of(int(clock[0]), verdicts)
+    kept = ask(
+        f"cat > {ISOLATION_STATE}.new; mv {ISOLATION_STATE}.new {ISOLATION_STATE}", found.json
+    )
+    return kept is not None and not found.wrong
 
 
 @operation()
@@ -215,9 +555,9 @@ def firewall(policy: Policy) -> Commands:
 
 
 @operation()
-def base_image(image: BaseImage, settings: Settings) -> Commands:
+def base_image(image: BaseImage, settings: Settings, origins: Origins = HERE) -> Commands:
     """Make the base image from Debian's archive."""
-    if not _missing(image.reference):
+    if not _to_build(image, origins):
         return
     made = shlex.join(image.mmdebstrap(settings.debian_mirror, settings.debian_security_mirror))
     labels = f"--change 'LABEL {NAME_LABEL}={image.name}'"
@@ -238,13 +578,15 @@ def base_image(image: BaseImage, settings: Settings) -> Commands:
 
 
 @operation()
-def start_builds(images: tuple[Image, ...], settings: Settings) -> Commands:
+def start_builds(
+    images: tuple[Image, ...], settings: Settings, origins: Origins = HERE
+) -> Commands:
     """Start the builds of all images that are missing: most of a build is waiting for a mirror.
 
     Each image's own operation then waits for it, or builds it anew and tells what went wrong.
     """
     for image in images:
-        if _missing(image.reference):
+        if _to_build(image, origins):
             context = f"{STATE}/{image.name}.tar"
             yield script(
                 f"mkdir -p {STATE}; umask 077; base64 -d > {context}",
@@ -255,17 +597,86 @@ def start_builds(images: tuple[Image, ...], settings: Settings) -> Commands:
 
 
 @operation()
-def built_image(image: Image, settings: Settings) -> Commands:
+def built_image(image: Image, settings: Settings, origins: Origins = HERE) -> Commands:
     """Build an image from its folder, or wait for a build of it that runs."""
-    if _missing(image.reference):
+    if _to_build(image, origins):
         # What the step that failed said last, without BuildKit's "#12 3.456 " before it.
         why = "sed -n 's/^#[0-9]* [0-9][0-9.]* //p' $log | grep . | tail -n 1 | cut -c 1-300"
         yield script(
             "log=$(mktemp); trap 'rm -f \"$log\"' EXIT",
-            f"base64 -d | sh -c {shlex.quote(_build(image))} > $log 2>&1"
+            # Where it is built by now, its context is read all the same: the one who sends it
+            # would take the end of that for the end of the connection.
+            f"base64 -d | {{ sh -c {shlex.quote(_build(image))}; code=$?; cat > /dev/null;"
+            " exit $code; } > $log 2>&1"
             " || { tail -n 40 $log >&2;" + NOT_BUILT.format(image=image.name, why=why),
             stdin=_context(image, settings),
         )
+
+
+@operation()
+def received_images(images: tuple[AnyImage, ...], origins: Origins) -> Generator[PyinfraCommand]:
+    """Have the images that another host of the run has, or has built."""
+    if not origins:
+        return
+    references = tuple(image.reference for image in images)
+    missing = host.get_fact(facts.MissingImages, references=references)
+    sources: dict[str, list[str]] = {}
+    for reference in missing:
+        if source := _elsewhere(reference, origins):
+            sources.setdefault(source, []).append(reference)
+    for source, wanted in sources.items():
+        if source in _failed():
+            told = f"images: {source} was to build them for this host, and failed; see there"
+            yield script(f"echo {shlex.quote(f'{told}, and deploy again')} >&2; exit 1")
+        else:
+            send = "\n".join(["set -eu", *saved_images(wanted)])
+            yield FunctionCommand(connection.relay, (source, send, LOAD), {})
+
+
+def saved_images(references: list[str]) -> tuple[str, ...]:
+    """Shell: the images to standard output. Docker makes them a folder beside its own, first."""
+    images = shlex.join(references)
+    # All are built on the smallest.
+    size = "{ sum += $1; if (!least || $1 < least) least = $1 }"
+    total = "END { print int((sum - (NR - 1) * least) / 1e6) }"
+    return (
+        facts.DOCKER_ROOT,
+        f"need=$(docker image inspect -f '{{{{.Size}}}}' {images} | awk '{size} {total}')",
+        "free=$(df -Pm \"$docker_root\" | awk 'NR == 2 { print $4 }')",
+        '[ "$free" -gt "$need" ] || {',
+        '  echo "disk: to hand on images takes $need MB, $free are free; make room" >&2; exit 1',
+        "}",
+        f"docker save {images} | zstd -1 -T0",
+    )
+
+
+LOAD = "zstd -dc | docker load --quiet"
+"""Docker 20.10 does not read zstd by itself."""
+
+
+_chosen: dict[tuple[str, tuple[str, ...]], str | None] = {}
+
+
+def _elsewhere(reference: str, origins: Origins) -> str | None:
+    """The other host that an image is to come from; None: it is built here.
+
+    Who failed before it came to that is passed over. Once chosen, it is the same for all hosts.
+    """
+    candidates = origins.get(reference, ())
+    if not candidates:
+        return None
+    chosen = first_of(candidates, _failed())
+    if host.state.is_executing:
+        chosen = _chosen.setdefault((reference, candidates), chosen)
+    return None if chosen == host.name else chosen
+
+
+def _failed() -> set[str]:
+    return {one.name for one in host.state.failed_hosts}
+
+
+def _to_build(image: AnyImage, origins: Origins) -> bool:
+    return _missing(image.reference) and _elsewhere(image.reference, origins) is None
 
 
 def _missing(reference: str) -> bool:
@@ -406,6 +817,14 @@ def served_certificate(directory: str, address: str) -> Commands:
                 f" `docker restart {PROXY_NAME}`",
             ),
         )
+
+
+@operation()
+def forgotten_cluster() -> Commands:
+    """Delete the cluster of the PostgreSQL that was there before another major, after a week."""
+    age = host.get_fact(facts.VolumeAge, volume=FORMER_VOLUME)
+    if age is not None and age >= FORMER_CLUSTER_DAYS:
+        yield StringCommand(f"docker volume rm {FORMER_VOLUME}")
 
 
 @operation()

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from hubhost.errors import Problem, Problems
 from hubhost.images import PREFIX
-from hubhost.paths import FIREWALL, FIREWALL_UNIT, RELEASES, UNITS
+from hubhost.logs import KEEP_LOG
+from hubhost.paths import CARRY, FIREWALL, FIREWALL_UNIT, RELEASES, UNITS
 from hubhost.service import DATABASE_NAME, DIGEST_LABEL
 from hubhost.settings import Settings
 from hubhost.templates import render
@@ -190,6 +191,8 @@ def program(names: Iterable[str]) -> str:
         releases=RELEASES,
         names=names,
         database=DATABASE_NAME,
+        carry=CARRY,
+        keep_log=KEEP_LOG,
         digest_label=DIGEST_LABEL,
         firewall=FIREWALL,
         firewall_unit=FIREWALL_UNIT,

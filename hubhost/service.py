@@ -23,6 +23,20 @@ FILTER_NAME = "jupyterhub_filter"
 SERVICE_NAMES = (HUB_NAME, DATABASE_NAME, PROXY_NAME, FILTER_NAME)
 """Names of the containers, and so of the services on the network: those of the reference."""
 
+LOG_OPTIONS = (
+    *("--log-driver", "json-file", "--log-opt", "max-size=10m"),
+    *("--log-opt", "max-file=20", "--log-opt", "compress=true"),
+)
+"""Of a service's container: 200 MB of lines, in some 30 MB (docs/decisions/0021-logs.md)."""
+
+
+LOG_DRIVER = (
+    "$(docker info --format '{{.LoggingDriver}}' | grep -qxE 'json-file|local'"
+    f" && echo {shlex.join(LOG_OPTIONS)})"
+)
+"""Shell: the same, but nothing where the admin sends logs elsewhere: to other drivers than Docker's
+two these options are an error."""
+
 
 @dataclass(frozen=True)
 class Place:
@@ -102,7 +116,8 @@ class Service:
     @property
     def specification(self) -> str:
         """Digest of what the container is created with."""
-        spec = [self.create_options(), self.docker_socket is None, self.command, self.image]
+        options = [*self.create_options(), *LOG_OPTIONS]
+        spec = [options, self.docker_socket is None, self.command, self.image]
         return hashlib.sha256(json.dumps(spec).encode()).hexdigest()
 
     def digest(self, image_id: str, files_digest: str) -> str:
@@ -123,7 +138,7 @@ image={shlex.quote(self.image)}
 specification={self.specification}
 mounted={shlex.quote(" ".join(self.mounted_files))}
 create() {{
-    docker container create {options} --label "{DIGEST_LABEL}=$1" {created}
+    docker container create {options} {LOG_DRIVER} --label "{DIGEST_LABEL}=$1" {created}
 }}
 """
 

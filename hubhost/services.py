@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+from dataclasses import replace
 
 from hubhost.engine import SESSION_RUNTIME
 from hubhost.hostfile import SERVICES_GROUP, HostFile, HostFolder
@@ -10,10 +12,14 @@ from hubhost.images import ImageSet, notebook_reference
 from hubhost.isolation import DATABASE_PORT, HUB_PORT, PROXY_API_PORT, PROXY_PORT
 from hubhost.paths import (
     ARCHIVE,
+    CARRY,
     DOCKER_SOCKET,
+    DRAIN,
+    DUMPS,
     ETC,
     FORGET_REQUESTS,
     HUB_STATE,
+    RELEASES,
     SECRETS,
     SESSION,
     TLS,
@@ -29,9 +35,13 @@ from hubhost.service import (
     Service,
 )
 from hubhost.settings import Settings
+from hubhost.templates import render
 
 HUB_CONFIG = ETC / "hub" / "config.json"
 DATABASE_VOLUME = "jupyterhub_db"
+FORMER_VOLUME = f"{DATABASE_VOLUME}_before"
+"""The cluster from before the last change of PostgreSQL's major version."""
+DUMPS_KEPT = 5
 SESSION_PREFIX = "jupyterhub_session-"
 TLS_FOLDER = "/run/secrets/tls"
 HUB_USER, DATABASE_USER, PROXY_USER, FILTER_USER = 65602, 65603, 65604, 65605
@@ -72,6 +82,27 @@ def database(settings: Settings) -> Service:
         ports=ports,
         health=("healthy",),
     )
+
+
+def carry_files(settings: Settings) -> tuple[HostFile, ...]:
+    """What carries the database's content over to other images of hub and database."""
+    served = database(settings)
+    secrets = tuple(mount for mount in served.mounts if mount.read_only)
+    offline = replace(served, name=f"{DATABASE_NAME}_offline", place=None, mounts=secrets, ports=())
+    script = render(
+        "database/carry",
+        hub=HUB_NAME,
+        database=DATABASE_NAME,
+        volume=DATABASE_VOLUME,
+        before=FORMER_VOLUME,
+        offline=offline.name,
+        offline_options=shlex.quote(shlex.join(offline.create_options())),
+        dumps=DUMPS,
+        kept=DUMPS_KEPT,
+        undo=RELEASES / "undo",
+        program=CARRY,
+    )
+    return (HostFile(CARRY, script, 0o755),)
 
 
 def proxy(settings: Settings) -> Service:
@@ -180,6 +211,7 @@ def hub(settings: Settings) -> Service:
             # Also where nothing is archived now: what was, expires, and is erased on request.
             Mount(str(ARCHIVE), "/var/lib/jupyterhub/archive", read_only=False),
             Mount(str(FORGET_REQUESTS), "/var/lib/jupyterhub/forget", read_only=False),
+            Mount(str(DRAIN), "/var/lib/jupyterhub/drain", taken_up=True),
             *(_secret(name) for name in names),
         ),
         tmpfs=(("/tmp", "size=64m,mode=1777"),),
@@ -197,12 +229,19 @@ def in_order(settings: Settings) -> tuple[Service, ...]:
 HUB_PURGE = "python -m integrable_jupyterhub purge"
 """In the hub's container: forgets the user whose name it reads; with DRY, tells what there is."""
 
+HUB_CODE = "python -c"
+"""In the hub's container: runs code."""
+
+FILTER_PROBE = "python3 -m docker_filter probe"
+"""In the Docker filter's container: what a session sees at the doors that it reads."""
+
 HUB_FOLDERS = (
     HostFolder(HUB_STATE, 0o700, 0, 0),
     HostFolder(ARCHIVE, 0o700, HUB_USER, SERVICES_GROUP),
     HostFolder(FORGET_REQUESTS, 0o700, HUB_USER, SERVICES_GROUP),
+    HostFolder(DRAIN, 0o755, 0, 0),
 )
-"""What the hub writes to on the host."""
+"""What the hub writes to on the host; and the last, what it is told there."""
 
 
 def hub_files(settings: Settings) -> tuple[HostFile, ...]:

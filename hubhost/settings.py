@@ -27,6 +27,7 @@ from pydantic import (
     model_validator,
 )
 
+from hubhost.agekeys import recipient_problem
 from hubhost.destination import Destination
 from hubhost.errors import Problem, Problems
 
@@ -123,6 +124,19 @@ def _address(value: str) -> IPv4Address | IPv6Address:
         raise ValueError("must be an IPv4 or IPv6 address") from None
 
 
+def _recipient(value: str) -> str:
+    problem = recipient_problem(value)
+    if problem:
+        raise ValueError(problem)
+    return value.strip()
+
+
+def _host_folder(value: str) -> str:
+    if not re.fullmatch(r"(?:/[A-Za-z0-9._-]+)+", value) or "/.." in value:
+        raise ValueError("must be an absolute path of letters, digits, '._-'")
+    return value
+
+
 def _existing_file(value: Path) -> Path:
     if not value.is_file():
         raise ValueError("must be a file on the controller")
@@ -134,6 +148,8 @@ Origin = Annotated[str, AfterValidator(_origin)]
 ImageReference = Annotated[str, AfterValidator(_image)]
 Outbound = Annotated[str, AfterValidator(_outbound)]
 Source = Annotated[IPv4Network | IPv6Network, BeforeValidator(_source)]
+Recipient = Annotated[str, AfterValidator(_recipient)]
+HostFolderPath = Annotated[str, AfterValidator(_host_folder)]
 Address = Annotated[IPv4Address | IPv6Address, BeforeValidator(_address)]
 ExistingFile = Annotated[Path, AfterValidator(_existing_file)]
 Identifier = Annotated[
@@ -200,6 +216,11 @@ class Settings(BaseModel):
     archive_max_mb: Annotated[int, Field(ge=1, le=500)]
     archive_total_mb: Annotated[int, Field(ge=1)]
 
+    backup_recipients: tuple[Recipient, ...]
+    backup_folder: HostFolderPath
+    backup_every_hours: Literal[1, 2, 3, 4, 6, 8, 12, 24]
+    backup_keep: Annotated[int, Field(ge=1, le=1000)]
+
     tls_key_file: ExistingFile | None
     tls_certificate_file: ExistingFile | None
     tls_ca_file: ExistingFile | None
@@ -214,6 +235,7 @@ class Settings(BaseModel):
     publish_proxy_api: IPv4Address | None
     publish_database: IPv4Address | None
     debug: bool
+    log_days: Annotated[int, Field(ge=1, le=365)]
 
     images_epoch: Annotated[int, Field(ge=1)]
     releases_kept: Annotated[int, Field(ge=1, le=50)]

@@ -18,6 +18,9 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
+from hubhost.check import Checked
+from hubhost.drain import Drain
+from hubhost.paths import BACKUP_UNIT
 from hubhost.release import History
 from hubhost.settings import Settings
 from hubhost.tls import WARN_BEFORE
@@ -71,6 +74,21 @@ class ServiceState:
 
 
 @dataclass(frozen=True)
+class ImageUpdates:
+    """Packages of an image that Debian has security updates of; None: nobody has looked yet.
+
+    `looked` is when the daily look did, in seconds since 1970.
+    """
+
+    image: str
+    looked: int = 0
+    packages: tuple[str, ...] | None = None
+
+    def __str__(self) -> str:
+        return f"{self.image} {'?' if self.packages is None else len(self.packages)}"
+
+
+@dataclass(frozen=True)
 class HostStatus:
     """What a host says of itself. Sizes in MiB, times in seconds since 1970."""
 
@@ -84,15 +102,27 @@ class HostStatus:
     certificate_end: int
     images_made: int
     firewall: str
+    rules_loaded: bool
     reboot_required: bool
+    versions: tuple[str, ...]
+    updates: tuple[ImageUpdates, ...]
     release: str
     releases: tuple[dict[str, Any], ...]
+    backups_since: int
+    backup_made: int
+    backup_bytes: int
+    backup_failed: bool
+    drain: Drain
+    checked: Checked
 
     @classmethod
     def parse(cls, lines: Iterable[str]) -> HostStatus:
         """Of lines `key value…`, as the fact prints them; what a bare host lacks is 0."""
         values: dict[str, str] = {}
         services: dict[str, dict[str, Any]] = {}
+        found_updates: dict[str, tuple[str, ...]] = {}
+        notebook: list[str] = []
+        versions: list[str] = []
         recorded: list[str] = []
         for line in lines:
             key, _, rest = line.partition(" ")
@@ -108,6 +138,13 @@ class HostStatus:
             elif key == "version":
                 name, _, version = rest.partition(" ")
                 services.setdefault(name, {})["version"] = version
+            elif key == "updates":
+                reference, *packages = rest.split()
+                found_updates[reference] = tuple(packages)
+            elif key == "notebook_image":
+                notebook.append(rest)
+            elif key == "host_version":
+                versions.append(rest)
             elif key == "release":
                 recorded.append(rest)
             else:
@@ -117,6 +154,10 @@ class HostStatus:
         def number(key: str) -> int:
             return int(values.get(key) or 0)
 
+        made, size, *_ = [*values.get("backup", "").split(" ", 2), "0", "0"]
+        images = dict.fromkeys(
+            [*(found.get("image", "-") for found in services.values()), *notebook]
+        )
         return cls(
             clock=number("clock"),
             services=tuple(ServiceState(name, **found) for name, found in services.items()),
@@ -128,13 +169,30 @@ class HostStatus:
             certificate_end=number("certificate_end"),
             images_made=number("images_made"),
             firewall=values.get("firewall", ""),
+            rules_loaded="rules_loaded" in values,
             reboot_required="reboot_required" in values,
+            versions=tuple(versions),
+            updates=tuple(
+                ImageUpdates(
+                    image.removeprefix("integrable-jupyterhub-").partition(":")[0],
+                    number("looked"),
+                    found_updates.get(image),
+                )
+                for image in images
+                if image != "-"
+            ),
+            backups_since=number("backups_since"),
+            backup_made=int(made or 0),
+            backup_bytes=int(size),
+            backup_failed=values.get("backup_state") == "failed",
             release=history.current,
             releases=tuple(
                 {"id": r.id, "made": r.made, "since": r.since, "version": r.version}
                 | {"settings": r.settings, "images": dict(r.content.images)}
                 for r in history.releases
             ),
+            drain=Drain.parse(values.get("drain", "")),
+            checked=Checked.parse(values.get("isolation", "")),
         )
 
 
@@ -146,6 +204,7 @@ class Limits:
     images_epoch: int
     max_sessions: int
     memory_headroom_mb: int
+    backup_hours: int
 
     @classmethod
     def of(cls, settings: Settings) -> Limits:
@@ -154,6 +213,7 @@ class Limits:
             settings.images_epoch,
             settings.max_sessions,
             settings.memory_headroom_mb,
+            settings.backup_every_hours if settings.backup_recipients else 0,
         )
 
 
@@ -161,6 +221,8 @@ class Limits:
 LITTLE_DISK_MB, NO_DISK_MB = 5_000, 1_000
 IMAGE_DAYS = 30
 CLOCK_SECONDS = 60
+LOOK_DAYS = 3
+"""The daily look has failed, or the host was off, when the last one is older."""
 
 
 def findings(
@@ -170,6 +232,8 @@ def findings(
     yield from _of_services(status)
     yield from _of_room(status, limits)
     yield from _of_time(status, now)
+    yield from _of_updates(status)
+    yield from _of_backups(status, limits)
     if status.reboot_required:
         message = "Debian wants a reboot, for a new kernel perhaps"
         yield Finding(Severity.WARNING, "host", message, "reboot when no session hurts: they end")
@@ -191,8 +255,17 @@ def _of_services(status: HostStatus) -> Iterator[Finding]:
             message = f"was restarted {service.restarts} times since it was made"
             remedy = f"look why: host# docker logs {service.name}"
             yield Finding(Severity.WARNING, service.name, message, remedy)
+    if status.drain.drained:
+        remedy = "when the maintenance is over: make undrain"
+        yield Finding(Severity.WARNING, "drain", "new sessions get 503", remedy)
+    for wrong in status.checked.wrong:
+        remedy = "deploy, then look again: make check"
+        yield Finding(Severity.ERROR, "isolation", wrong, remedy)
     if status.firewall != "active":
         message = f"its unit is {status.firewall or 'missing'}"
+        yield Finding(Severity.ERROR, "firewall", message, "deploy: it loads the rules")
+    elif not status.rules_loaded:
+        message = "its rules are not those that are loaded"
         yield Finding(Severity.ERROR, "firewall", message, "deploy: it loads the rules")
 
 
@@ -229,6 +302,35 @@ def _of_time(status: HostStatus, now: float) -> Iterator[Finding]:
         yield Finding(Severity.WARNING, "images", f"are {age} days old", remedy)
 
 
+def _of_updates(status: HostStatus) -> Iterator[Finding]:
+    fixable = [updates for updates in status.updates if updates.packages]
+    if fixable:
+        named = "; ".join(f"{u.image}: {', '.join(u.packages or ())}" for u in fixable)
+        remedy = "let them in: make refresh-images, and deploy"
+        message = f"Debian has security updates that images lack ({named})"
+        yield Finding(Severity.WARNING, "updates", message, remedy)
+    looked = max((updates.looked for updates in status.updates), default=0)
+    if looked and status.clock - looked > LOOK_DAYS * DAY:
+        message = f"looked for {since(status.clock - looked)} ago"
+        remedy = "look why: host# journalctl -u integrable-jupyterhub-daily"
+        yield Finding(Severity.WARNING, "updates", message, remedy)
+
+
+def _of_backups(status: HostStatus, limits: Limits) -> Iterator[Finding]:
+    if not limits.backup_hours:  # nobody asked for any
+        return
+    if status.backup_failed:
+        remedy = f"look why (host# journalctl -u {BACKUP_UNIT}), then: make backup"
+        yield Finding(Severity.WARNING, "backup", "the last one failed", remedy)
+        return
+    # Where there is none yet: so long have there been keys to make one with.
+    age = status.clock - (status.backup_made or status.backups_since)
+    if age > 2 * limits.backup_hours * 3600:
+        message = f"none for {since(age)}, instead of every {limits.backup_hours} h"
+        remedy = f"look why (host# systemctl list-timers {BACKUP_UNIT}.timer), then: make backup"
+        yield Finding(Severity.WARNING, "backup", message, remedy)
+
+
 # --- The screen ----------------------------------------------------------------------------------
 def since(seconds: float) -> str:
     """A time span for a person."""
@@ -236,6 +338,36 @@ def since(seconds: float) -> str:
         if seconds >= 2 * length:
             return f"{seconds // length:.0f} {unit}"
     return f"{max(seconds, 0):.0f} s"
+
+
+def backups(status: HostStatus, limits: Limits) -> str:
+    """The last one, for the screen."""
+    if not limits.backup_hours:
+        return "off"
+    if not status.backup_made:
+        return "none yet"
+    size = max(1, round(status.backup_bytes / 1e6))
+    return f"{since(status.clock - status.backup_made)} old, {size} MB"
+
+
+def drained(status: HostStatus) -> str:
+    """What becomes of the sessions."""
+    if not status.drain.drained:
+        return ""
+    if status.drain.deadline is None:
+        return ", drained: no new ones"
+    left = status.drain.deadline - status.clock
+    end = f"those end in {since(left)}" if left > 0 else "ended"
+    return f", drained: no new ones, {end}"
+
+
+def checked(status: HostStatus) -> str:
+    """Of the last look at the isolation."""
+    last = status.checked
+    if not last.at:
+        return "never checked"
+    verdict = f"{len(last.wrong)} of {last.tried} doors wrong" if last.wrong else "as it should be"
+    return f"{verdict}, checked {since(status.clock - last.at)} ago"
 
 
 def screen(
@@ -247,7 +379,7 @@ def screen(
     left = status.certificate_end - status.clock
     rows = [
         *((s.name.removeprefix("jupyterhub_"), s.line(status.clock)) for s in status.services),
-        ("sessions", f"{status.sessions} of {limits.max_sessions}"),
+        ("sessions", f"{status.sessions} of {limits.max_sessions}{drained(status)}"),
         ("memory", f"{status.memory_free_mb} of {status.memory_mb} MB free"),
         ("disk", f"{status.disk_free_mb // 1000} of {status.disk_mb // 1000} GB free"),
         ("certificate", f"ends in {since(left)}" if left > 0 else "has ended"),
@@ -255,7 +387,14 @@ def screen(
             "images",
             f"epoch {limits.images_epoch}, {since(status.clock - status.images_made)} old",
         ),
-        ("firewall", status.firewall or "missing"),
+        ("updates", _updates(status)),
+        (
+            "firewall",
+            f"{status.firewall or 'missing'}, rules {'' if status.rules_loaded else 'not '}loaded",
+        ),
+        ("isolation", checked(status)),
+        ("versions", ", ".join(status.versions)),
+        ("backup", backups(status, limits)),
         ("release", _release(status)),
         ("drift", "unknown" if drift is None else ", ".join(drift) or "none"),
     ]
@@ -268,6 +407,15 @@ def screen(
             *(verdict or ["  all is well"]),
         ]
     )
+
+
+def _updates(status: HostStatus) -> str:
+    looked = max((updates.looked for updates in status.updates), default=0)
+    if not looked:
+        return "unknown: nobody has looked yet"
+    told = ", ".join(map(str, status.updates))
+    later = "; ?: a later image" if "?" in told else ""
+    return f"{told} (looked {since(status.clock - looked)} ago{later})"
 
 
 def _release(status: HostStatus) -> str:
@@ -291,12 +439,13 @@ def drift_of(plan: Mapping[str, Any], host: str) -> tuple[str, ...]:
     )
 
 
-def gather(folder: Path) -> tuple[dict[str, Any] | None, str, int]:
-    """Run ops/status.py; the plan, if there is one, what was said, the exit code."""
+def gather(folder: Path, script: str = "ops/status.py") -> tuple[dict[str, Any] | None, str, int]:
+    """Run a script that plans the deployment; the plan, if any, what was said, the exit code."""
     done = subprocess.run(
         [
             *(str(Path(sys.executable).with_name("pyinfra")), "--dry", "--json"),
-            *("inventory.py", "ops/status.py"),
+            *(("--limit", os.environ["LIMIT"]) if os.environ.get("LIMIT") else ()),
+            *("inventory.py", script),
         ],
         env={**os.environ, REPORTS: str(folder), "PYINFRA_PROGRESS": "off"},
         capture_output=True,

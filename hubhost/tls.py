@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import ssl
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -148,6 +149,15 @@ def _trusted_subjects() -> set[bytes]:
     return {x509.load_der_x509_certificate(root).subject.public_bytes() for root in roots}
 
 
+def covers(present: Iterable[str], host: str) -> bool:
+    """Whether a certificate's names, as OpenSSL writes them, are good for a host."""
+    names = {name.strip().replace("IP Address:", "IP:") for name in present}
+    wanted = _san(host)
+    # RFC 6125 6.4.3: a wildcard stands for the leftmost label, whole.
+    wildcard = f"DNS:*.{host.partition('.')[2].lower()}"
+    return wanted in names or (wanted.startswith("DNS:") and wildcard in names)
+
+
 def _name_problems(path: Path, certificate: x509.Certificate, host: str) -> list[Problem]:
     try:
         extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
@@ -157,10 +167,7 @@ def _name_problems(path: Path, certificate: x509.Certificate, host: str) -> list
         ]
     except x509.ExtensionNotFound:
         present = []
-    wanted = _san(host)
-    # RFC 6125 6.4.3: a wildcard stands for the leftmost label, whole.
-    wildcard = f"DNS:*.{host.partition('.')[2].lower()}"
-    if wanted in present or (wanted.startswith("DNS:") and wildcard in present):
+    if covers(present, host):
         return []
     message = f"{path} is for {', '.join(present) or 'no name'}, not for {host} of public_url"
     return [Problem("tls_certificate_file", message, "name a certificate for it")]

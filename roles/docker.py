@@ -2,9 +2,11 @@
 
 from pyinfra.operations import systemd
 
-from hubhost.operations import engine, engine_configuration, fresh_engine
+from hubhost.operations import engine, engine_configuration, fresh_engine, held_engine
 from hubhost.settings import Settings
 from roles import deploy
+
+TOOLS = ("ca-certificates", "iptables", "mmdebstrap", "nftables", "openssl", "zstd")
 
 
 @deploy("Docker")
@@ -13,7 +15,8 @@ def docker(settings: Settings) -> None:
     engine_configuration(name="Configure Docker", subnet=settings.network_subnet)
     engine(
         name="Install Docker and the tools that build images",
-        tools=("ca-certificates", "iptables", "mmdebstrap", "nftables", "openssl"),
+        tools=TOOLS,
     )
+    held_engine(name="Hold the engine's packages, which make patch moves")
     systemd.service(name="Start Docker", service="docker", running=True, enabled=True)
     fresh_engine(name="Restart Docker if its configuration changed")

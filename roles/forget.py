@@ -2,7 +2,7 @@
 
 from hubhost import operations, services
 from hubhost.hostfile import HostFile
-from hubhost.paths import FORGET, FORGET_REQUESTS, FORGET_UNIT, UNITS
+from hubhost.paths import FORGET, FORGET_REQUESTS, FORGET_UNIT, LOGS, UNITS
 from hubhost.service import ROLE_LABEL
 from hubhost.settings import Settings
 from hubhost.templates import render
@@ -12,7 +12,12 @@ from roles import deploy
 @deploy("Forget")
 def forget(settings: Settings) -> None:
     """Before the hub, which writes to these folders."""
-    values = {"requests": FORGET_REQUESTS, "role_label": ROLE_LABEL, "unit": FORGET_UNIT}
+    values = {
+        "kept": LOGS,
+        "requests": FORGET_REQUESTS,
+        "role_label": ROLE_LABEL,
+        "unit": FORGET_UNIT,
+    }
     units = tuple(f"{FORGET_UNIT}.{kind}" for kind in ("path", "service"))
     operations.folders(name="Make the folders that the hub writes to", folders=services.HUB_FOLDERS)
     operations.file_tree(

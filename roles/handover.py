@@ -1,4 +1,4 @@
-"""The program that replaces the services' containers, and puts back what ran before."""
+"""The programs that replace the services' containers, carry the database over, and go back."""
 
 from hubhost import services
 from hubhost.hostfile import HostFile
@@ -15,5 +15,8 @@ def handover(settings: Settings) -> None:
     names = [service.name for service in services.in_order(settings)]
     file_tree(
         name="Write the program",
-        files=(HostFile(RELEASE_PROGRAM, program(names), 0o755),),
+        files=(
+            HostFile(RELEASE_PROGRAM, program(names), 0o755),
+            *services.carry_files(settings),
+        ),
     )

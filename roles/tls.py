@@ -4,12 +4,9 @@ from pyinfra import logger
 from pyinfra.context import host
 
 from hubhost import facts
-from hubhost.hostfile import HostFile
-from hubhost.isolation import PROXY_PORT
-from hubhost.operations import file_tree, self_signed_certificate, unit
-from hubhost.paths import CERTIFICATE_CHECK, CERTIFICATE_UNIT, TLS, UNITS
+from hubhost.operations import file_tree, self_signed_certificate
+from hubhost.paths import TLS
 from hubhost.settings import Settings
-from hubhost.templates import render
 from hubhost.tls import WARN_BEFORE, ending, given_files, names, renewal
 from roles import deploy
 
@@ -26,25 +23,6 @@ def tls(settings: Settings) -> None:
             names=names(settings),
             keep=settings.tls_managed_on_host,
         )
-    check = render(
-        "tls/check.sh",
-        address=f"{settings.proxy_ip}:{PROXY_PORT}",
-        tls=TLS,
-        seconds=int(WARN_BEFORE.total_seconds()),
-        renewal=renewal(settings),
-    )
-    path = UNITS / CERTIFICATE_UNIT
-    file_tree(
-        name="Write the daily look at the certificate",
-        files=(
-            HostFile(CERTIFICATE_CHECK, check, 0o755),
-            HostFile(
-                path.with_suffix(".service"), render("tls/check.service", check=CERTIFICATE_CHECK)
-            ),
-            HostFile(path.with_suffix(".timer"), render("tls/check.timer")),
-        ),
-    )
-    unit(name="Look at the certificate daily", unit=f"{CERTIFICATE_UNIT}.timer")
     _warn(settings)
 
 

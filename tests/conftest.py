@@ -12,7 +12,8 @@ from pathlib import Path
 import docker
 import pytest
 
-from tests.deployment import Deployment, Run
+from tests.deployment import Deployment, Run, give_images
+from tests.faults import Fault
 from tests.lab import Host, engine, lab
 from tests.lab.client import Hub, Session
 from tests.lab.demo import hub_of
@@ -21,6 +22,10 @@ from tests.lab.host import ssh_command
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--lab", help="use this lab, which stays, instead of a fresh one")
+    parser.addoption("--neighbour", help="the same for the second lab of some tests")
+    parser.addoption("--third", help="and for the third")
+    parser.addoption("--driver", help="what a fresh lab is: container, or vm: a virtual machine")
+    parser.addoption("--images-of", help="take the images of this lab instead of building them")
 
 
 @pytest.fixture(scope="session")
@@ -29,7 +34,7 @@ def host(request: pytest.FixtureRequest) -> Iterator[Host]:
     if name := request.config.getoption("--lab"):
         yield Host.read(name)
         return
-    with lab() as made:
+    with lab(driver=request.config.getoption("--driver")) as made:
         yield made
 
 
@@ -39,11 +44,24 @@ def deployment(host: Host) -> Deployment:
 
 
 @pytest.fixture(scope="session")
-def first_run(deployment: Deployment) -> Run:
+def first_run(deployment: Deployment, request: pytest.FixtureRequest) -> Run:
     """The deployment that made the hub."""
+    if source := request.config.getoption("--images-of"):
+        give_images(Host.read(source), deployment.host)
     run = deployment.run()
     print(f"\nfirst deploy: {run.seconds:.0f} s, {len(run.changed)} operations made changes")
     return run
+
+
+@pytest.fixture(scope="session")
+def neighbour(host: Host, first_run: Run, request: pytest.FixtureRequest) -> Iterator[Host]:
+    """A second lab host, with Docker and our images, and nothing else at first."""
+    if name := request.config.getoption("--neighbour"):
+        yield Host.read(name)
+        return
+    with lab() as made:
+        give_images(host, made)
+        yield made
 
 
 @pytest.fixture
@@ -92,6 +110,14 @@ def session(open_session: Callable[[], Session]) -> Session:
     return open_session()
 
 
+@pytest.fixture
+def fault(host: Host, hub: Hub, open_session: Callable[[], Session]) -> Fault:
+    session = open_session()
+    kernel = session.start_kernel()
+    session.run("x = 41", kernel=kernel)
+    return Fault(host, hub, session, kernel)
+
+
 @pytest.fixture(scope="session")
 def containers(
     host: Host, first_run: Run, tmp_path_factory: pytest.TempPathFactory
@@ -104,7 +130,7 @@ def containers(
     )  # fmt: skip
     with subprocess.Popen(forward, stdin=subprocess.DEVNULL) as tunnel:
         try:
-            assert engine.until(socket.exists, 20), "no tunnel to the lab's Docker"
+            assert engine.until(socket.exists, 20 * host.patience), "no tunnel to the lab's Docker"
             client = docker.DockerClient(base_url=f"unix://{socket}")
             yield client
             client.close()

@@ -5,14 +5,20 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
+import sys
+import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from hubhost.engine import engine_packages
 from hubhost.images import PREFIX
+from tests.lab import engine
 from tests.lab.host import ROOT, Host, copy_images, ssh_command
 
 PYINFRA = ROOT / ".venv" / "bin" / "pyinfra"
@@ -69,6 +75,7 @@ class Deployment:
     """The installer, pointed at one lab host."""
 
     host: Host
+    checkout: Path = ROOT
 
     def command(self, *options: str, script: str = "deploy.py", **settings: Any) -> list[str]:
         """The command line; `settings` win over group_data, as `--data` does."""
@@ -95,11 +102,11 @@ class Deployment:
         started = time.monotonic()
         done = subprocess.run(
             self.command("--json", *options, script=script, **settings),
-            cwd=ROOT,
+            cwd=self.checkout,
             env={**self.environment, **(variables or {})},
             capture_output=True,
             text=True,
-            timeout=timeout,
+            timeout=timeout * self.host.patience,
             check=False,
         )
         seconds = time.monotonic() - started
@@ -111,11 +118,38 @@ class Deployment:
         assert not check or run.exit_code == 0, done.stderr
         return run
 
-    def runbook(self, line: str, *, timeout: float = 900, **names: str) -> Command:
+    @contextmanager
+    def begun(
+        self, *options: str, script: str = "deploy.py", **settings: Any
+    ) -> Iterator[subprocess.Popen[str]]:
+        """A deployment that goes on while the test does; what it says can be read when it ended."""
+        with subprocess.Popen(
+            self.command(*options, script=script, **settings),
+            cwd=ROOT,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as run:
+            try:
+                yield run
+            finally:
+                run.kill()
+
+    def runbook(
+        self,
+        line: str,
+        *,
+        timeout: float = 900,
+        until: Callable[[str], bool] | None = None,
+        **names: str,
+    ) -> Command:
         """Do what docs/operations.md tells a person to type: that very line.
 
         `host#` is a root shell on the host; pyinfra asks for the return key, and gets it. Words of
-        the line in capitals, NAME for one, are replaced by what `names` gives for them.
+        the line in capitals, NAME for one, are replaced by what `names` gives for them. A command
+        that goes on is interrupted once `until` is satisfied with what it has printed.
 
         Raises:
             AssertionError: the runbook has no such line.
@@ -124,8 +158,11 @@ class Deployment:
         for name, value in names.items():
             line = re.sub(rf"(?<![\w-]){name}(?![\w=-])", value, line)
         on_host, shell = line.startswith(ON_HOST), ("bash", "-c", line.removeprefix(ON_HOST))
+        command = ssh_command(self.host.ssh_config, shell) if on_host else [*shell]
+        if until:
+            return self._interrupted(command, until, timeout)
         done = subprocess.run(
-            ssh_command(self.host.ssh_config, shell) if on_host else shell,
+            command,
             cwd=ROOT,
             env=self.environment,
             input="\n" * 9,
@@ -135,6 +172,32 @@ class Deployment:
             check=False,
         )
         return Command(done.returncode, done.stdout, done.stderr)
+
+    def _interrupted(
+        self, command: list[str], until: Callable[[str], bool], timeout: float
+    ) -> Command:
+        with (
+            tempfile.NamedTemporaryFile("w") as said,
+            subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                start_new_session=True,
+            ) as running,
+        ):
+
+            def printed() -> str:
+                return Path(said.name).read_text()
+
+            try:
+                met = engine.until(lambda: until(printed()), timeout)
+            finally:
+                os.killpg(running.pid, signal.SIGINT)
+            assert met, printed()
+            running.wait(60)
+            return Command(running.returncode, printed(), "")
 
 
 def runbook_lines() -> list[str]:
@@ -154,7 +217,11 @@ def give_images(source: Host, target: Host) -> None:
     target.sh(
         "export DEBIAN_FRONTEND=noninteractive; apt-get -qq update;"
         f" apt-get -qq install --no-install-recommends -y {packages} >/dev/null",
-        timeout=300,
+        timeout=300 * target.patience,
     )
     images = f"docker images --format '{{{{.Repository}}}}:{{{{.Tag}}}}' | grep ^{PREFIX}"
     copy_images(source, target, *source.sh(images).split())
+
+
+if __name__ == "__main__":  # python -m tests.deployment SOURCE TARGET
+    give_images(*map(Host.read, sys.argv[1:]))

@@ -92,7 +92,9 @@ class Storm:
     def wait(self, attempts: int) -> None:
         """Until there were so many more."""
         enough = self.attempts + attempts
-        assert engine.until(lambda: self.attempts >= enough, 60), "the storm has ended"
+        assert engine.until(lambda: self.attempts >= enough, 60 * self.host.patience), (
+            "the storm has ended"
+        )
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,9 @@ class World:
     ) -> list[Seen]:
         """What somebody (or a session) sees at (protocol, address, port)."""
         wire = json.dumps([(*target, source) for target in targets]).encode()
-        told = self.host.run("sh", "-c", self.command(who), stdin=wire, timeout=60)
+        told = self.host.run(
+            "sh", "-c", self.command(who), stdin=wire, timeout=60 * self.host.patience
+        )
         return [Seen(word) for word in json.loads(told.stdout)]
 
     def command(self, who: Who | Container) -> str:

@@ -88,10 +88,10 @@ class Caller:
             # The last try, too, may take some time: one that serves is worth waiting for.
             try:
                 answer = self.request(method, path, body=body, timeout=max(CALL_S, left))
-            except requests.exceptions.SSLError as error:
-                raise HubUnreachable(f"{method} {path}: {error}") from error
             except requests.RequestException as error:
-                if not repeatable or left < PAUSE_S:
+                # A certificate does not become right; a handshake that was cut is worth a try.
+                wrong = isinstance(error, requests.exceptions.SSLError) and not _cut(error)
+                if wrong or not repeatable or left < PAUSE_S:
                     raise HubUnreachable(f"{method} {path}: {error}") from error
                 time.sleep(PAUSE_S)
                 continue
@@ -104,6 +104,11 @@ class Caller:
             elif not (status == 429 or (repeatable and status in {*AWAY, *again})) or pause > left:
                 raise error_of(f"{method} {path}", answer)
             time.sleep(pause)
+
+
+def _cut(error: requests.RequestException) -> bool:
+    """Whether a TLS handshake ended in its middle, by a server or a firewall that came or went."""
+    return "SSLEOFError" in str(error) or "SSLZeroReturnError" in str(error)
 
 
 def retry_after(answer: requests.Response, otherwise: float) -> float:

@@ -5,16 +5,19 @@
 #   back ID    what ran as release ID is to run again
 # What is replaced stands aside as NAME-previous, stopped, until all of the new release is healthy.
 # Who must set more right than containers and files before the services of before run again, leaves
-# a program in undo/: it runs when the database is back, and no other service yet.
+# a program in undo/: it runs with the word `before`, when nothing of before is back yet, and with
+# `after`, when the database is, and no other service.
 set -eu
 releases='{{ releases }}'
 names='{{ names | join(" ") }}' # in the order in which they start
 database='{{ database }}'
+carry='{{ carry }}'
 digest_label='{{ digest_label }}'
 firewall='{{ firewall }}'
 firewall_unit='{{ firewall_unit }}'
 units='{{ units }}'
 prefix='{{ prefix }}'
+{{ keep_log }}
 {% raw %}
 trap '' PIPE # to the end, also when nobody listens any more: a controller may be killed
 exec 9>/run/lock/integrable-jupyterhub-release
@@ -45,6 +48,7 @@ becomes_healthy() {
 
 stand_aside() {
     docker container stop "$1" >/dev/null
+    keep_log "$1" "$1"
     if has "$1-previous"; then # then this one is of a run that was killed: nobody knows that it is good
         docker container rm --force "$1" >/dev/null
     else
@@ -66,12 +70,14 @@ run() { # what was read defines name, image, specification, mounted, create
         action=create
     elif [ "$(of "$name" "{{index .Config.Labels \"$digest_label\"}}")" != "$wanted" ]; then
         action=create
-        stand_aside "$name"
     elif [ "$(of "$name" '{{.State.Running}} {{.State.Health.Status}}')" = 'true unhealthy' ]; then
         action=stop
     else
         action=start
     fi
+    said=$("$carry" over "$name" "$image" 2>&1) || failed "$name" "$said"
+    [ -z "$said" ] || echo "$said" >&2 || true
+    [ $action != create ] || ! has "$name" || stand_aside "$name"
     said=$(
         case $action in
         create) create "$wanted" >/dev/null ;;
@@ -102,17 +108,19 @@ failed() {
 give_back() {
     for name in $stood; do
         docker container stop "$name" >/dev/null 2>&1 || true
+        keep_log "$name" "$name"
         docker container rm --force "$name" >/dev/null 2>&1 || true
     done
     restore "$(current)"
     bad=
+    undo before || bad=" undo"
     for name in $names; do
         if has "$name-previous"; then
             docker container rename "$name-previous" "$name"
             docker container update --restart unless-stopped "$name" >/dev/null
             start "$name" && becomes_healthy "$name" || bad="$bad $name"
         fi
-        [ "$name" != "$database" ] || undo || bad="$bad undo"
+        [ "$name" != "$database" ] || undo after || bad="$bad undo"
     done
     back="back to release $(current): as before run$stood"
     [ -z "$bad" ] || back="$back; not healthy even so:$bad"
@@ -120,7 +128,7 @@ give_back() {
 
 undo() {
     for program in "$releases"/undo/*; do
-        [ ! -x "$program" ] || "$program" >/dev/null || return 1
+        [ ! -x "$program" ] || "$program" "$1" >/dev/null || return 1
     done
 }
 
@@ -177,6 +185,9 @@ keep)
     settle "$2"
     ;;
 back)
+    for name in $names; do # before anything is touched: the database may know too much for it
+        (eval "$(cat "$releases/$2/services/$name")" && "$carry" may "$name" "$image") || exit 1
+    done
     while read -r key reference id; do
         case "$key $reference" in "images $prefix"*) docker image tag "$id" "$reference" ;; esac
     done <"$releases/$2/about"

@@ -27,6 +27,15 @@ password=$(cat /run/secrets/database_password)
 role=$(quote '"' "$POSTGRES_USER")
 database=$(quote '"' "$POSTGRES_DB")
 
+# A start writes again what the last moments left. Without room for that the server would end, and Docker
+# wait longer each time before the next try: up to a minute, when there has long been room.
+free_mb() { df -m --output=avail "$volume" | tail -n 1 | tr -d ' '; }
+until [ "$(free_mb)" -ge 40 ]; do
+    [ -n "${waits:-}" ] || echo "database: waits, for less than 40 MB are free on its volume; make room" >&2
+    waits=yes
+    sleep 1
+done
+
 # Built beside its place and renamed, so that a kill at any moment leaves a whole cluster or none.
 rm -rf "$data.new"
 if [ ! -e "$data" ]; then
@@ -38,7 +47,7 @@ if [ ! -e "$data" ]; then
 fi
 
 have=$(cat "$data/PG_VERSION" 2>/dev/null) || fail "$data exists but holds no PostgreSQL cluster (no PG_VERSION); restore a backup or empty the volume"
-[ "$have" = "$major" ] || fail "the volume holds data of PostgreSQL $have, this image is PostgreSQL $major; dump with the old image and restore with this one"
+[ "$have" = "$major" ] || fail "the volume holds data of PostgreSQL $have, this image is PostgreSQL $major; deploy: that brings it over"
 
 printf '%s\n' "ALTER ROLE $role LOGIN PASSWORD $(quote "'" "$password")" | single "$data" postgres \
     || fail "cannot set the password of role $POSTGRES_USER; see the lines above"

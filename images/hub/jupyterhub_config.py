@@ -1,5 +1,5 @@
 import tornado.httputil
-from integrable_jupyterhub import cookies, embedding, outage, redact, sources
+from integrable_jupyterhub import clock, cookies, embedding, outage, redact, sources
 from integrable_jupyterhub.admission import Admission
 from integrable_jupyterhub.config import HubConfig, Secrets
 from integrable_jupyterhub.configure import configure
@@ -19,6 +19,7 @@ cookies.install(config.access_control_origins, config.cull.max_age_seconds)
 embedding.install(config.access_control_origins)
 sources.restrict_api(config)
 outage.install()
+clock.install()
 SessionSpawner.admission = Admission(
     config.admission.starts,
     config.admission.waiting,

@@ -63,6 +63,9 @@ _pages = {
     "origins": _origins,
     "idleSeconds": _seconds("CULL_IDLE_SECONDS"),
     "maxAgeSeconds": _seconds("CULL_MAX_AGE_SECONDS"),
+    "hub": f"{os.environ['JUPYTERHUB_BASE_URL']}hub/"
+    if "JUPYTERHUB_BASE_URL" in os.environ
+    else "",
 }
 c.ServerApp.tornado_settings = {
     "headers": _headers,

@@ -5,142 +5,17 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-import requests
-import websocket
 
+from tests.faults import Fault, kill
 from tests.lab import Host, engine
-from tests.lab.client import ClientError, Hub, Session
+from tests.lab.client import Hub
 
-# The aim is 10 s; a test fails at five times as much (slow machines).
-BACK_SECONDS = 50.0
-LOOK_SECONDS = 0.1
 # Ten minutes, once in a while: FAULT_AWAY_SECONDS=600.
 AWAY = int(os.environ.get("FAULT_AWAY_SECONDS", "10"))
-
-
-@dataclass
-class Watch:
-    """Asks a door again and again; `good` and `bad` are moments of answers, in seconds."""
-
-    ask: Callable[[], int]
-    statuses: set[int] = field(default_factory=set)
-    good: list[float] = field(default_factory=list)
-    bad: list[float] = field(default_factory=list)
-
-    def look(self) -> None:
-        began = time.monotonic()
-        try:
-            status = self.ask()
-            self.statuses.add(status)
-            well = status == 200
-        except (requests.RequestException, ClientError):
-            well = False
-        (self.good if well else self.bad).append(began)
-
-    @property
-    def away(self) -> float:
-        """Seconds from the first bad answer to the first good one after the last."""
-        if not self.bad:
-            return 0.0
-        return next((t for t in self.good if t > self.bad[-1]), float("inf")) - self.bad[0]
-
-
-@dataclass(frozen=True)
-class Fault:
-    """A session with a kernel that remembers something, under watch while something breaks."""
-
-    host: Host
-    hub: Hub
-    session: Session
-    kernel: str
-
-    def doors(self) -> dict[str, Watch]:
-        api = Hub(self.hub.api_url, self.hub.token, self.hub.ca)
-        session = Session(self.session.url, self.session.token, self.session.ca)
-        for http in (api.http, session.http):  # as new clients would find it
-            http.headers["Connection"] = "close"
-        return {
-            "API": Watch(lambda: api.call("GET", "/users?limit=1").status_code),
-            "session": Watch(session.status),
-        }
-
-    @contextmanager
-    def watched(self, what: str, within: float = BACK_SECONDS) -> Iterator[dict[str, Watch]]:
-        """Break something in the `with` block; afterwards all must be back, nothing lost."""
-        doors, over = self.doors(), threading.Event()
-
-        def watch(door: Watch) -> None:
-            while not over.is_set():
-                door.look()
-                over.wait(LOOK_SECONDS)
-
-        threads = [threading.Thread(target=watch, args=(door,)) for door in doors.values()]
-        for thread in threads:
-            thread.start()
-        socket = self.session.socket(self.kernel, timeout=10)
-        try:
-            assert engine.until(lambda: all(door.good for door in doors.values()), 10)
-            yield doors
-            began = time.monotonic()
-            assert engine.until(
-                lambda: all(d.good and d.good[-1] > max([began, *d.bad]) for d in doors.values()),
-                within,
-            ), what
-            # A moment in which all is well, or a late blow would be missed.
-            calm = {name: len(door.good) + 20 for name, door in doors.items()}
-            assert engine.until(
-                lambda: all(len(doors[name].good) >= count for name, count in calm.items()), 30
-            )
-        finally:
-            over.set()
-            for thread in threads:
-                thread.join()
-            open_still = alive(socket)
-        away = ", ".join(
-            f"{name} {door.away:.1f} s ({len(door.bad)} of {len(door.bad) + len(door.good)} bad)"
-            for name, door in doors.items()
-        )
-        print(f"\n{what}: away: {away}; websocket {'kept' if open_still else 'cut'}")
-        # By a client of its own: the old one's connection may have been cut.
-        again = Session(self.session.url, self.session.token, self.session.ca)
-        assert again.run("x + 1", kernel=self.kernel).value == "42", "the kernel is lost"
-        for door in doors.values():
-            assert door.away < within
-            # Nothing that a client would take for an answer: that it may not, or that it is gone.
-            assert not door.statuses & {401, 403, 404, 424}
-
-
-def alive(socket: websocket.WebSocket) -> bool:
-    """Does the other end answer? (What it had said before waits to be read, too.)"""
-    try:
-        socket.settimeout(5)
-        socket.ping()
-        while socket.recv_data(control_frame=True)[0] != websocket.ABNF.OPCODE_PONG:
-            pass
-    except (websocket.WebSocketException, OSError):
-        return False
-    finally:
-        socket.close()
-    return True
-
-
-@pytest.fixture
-def fault(host: Host, hub: Hub, open_session: Callable[[], Session]) -> Fault:
-    session = open_session()
-    kernel = session.start_kernel()
-    session.run("x = 41", kernel=kernel)
-    return Fault(host, hub, session, kernel)
-
-
-def kill(container: str) -> str:
-    """As a crash would: Docker takes `docker kill` for an admin's wish, and restarts nothing."""
-    return f"kill -9 $(docker inspect -f '{{{{.State.Pid}}}}' {container})"
-
 
 BREAK = {
     "hub killed": kill("jupyterhub_hub"),
@@ -152,7 +27,6 @@ BREAK = {
     "Docker filter killed": kill("jupyterhub_filter"),
     "Docker restarted": "systemctl restart docker",
     "Docker killed": "kill -9 $(cat /run/docker.pid); until docker ps; do sleep 0.2; done",
-    "Docker away": f"systemctl stop docker.socket docker; sleep {AWAY}; systemctl start docker",
     "rules flushed, then loaded": "iptables -F; systemctl reload integrable-jupyterhub-firewall",
 }
 
@@ -160,16 +34,55 @@ BREAK = {
 @pytest.mark.parametrize("what", BREAK)
 def test_a_session_outlives_it_and_all_is_back_without_anybody(fault: Fault, what: str) -> None:
     with fault.watched(what):
-        fault.host.sh(BREAK[what], timeout=120 + AWAY)
-    # And a new session starts.
-    name = "after" + what.replace(" ", "").lower()
-    fault.hub.create_user(name)
-    try:
-        assert engine.until(
-            lambda: fault.hub.call("POST", f"/users/{name}/server").status_code in (201, 400), 60
-        )
-    finally:
-        fault.hub.delete_user(name)
+        fault.host.sh(BREAK[what], timeout=120)
+    fault.a_session_starts()
+
+
+def test_docker_may_be_away_under_load(fault: Fault, user: Callable[[], str]) -> None:
+    """Cells run all the time; who starts a session waits, or is told and may try again."""
+    names, over = [user() for _ in range(3)], threading.Event()
+    answers: list[tuple[int, float]] = []
+    cells: list[str | None] = []
+
+    def start(name: str) -> None:
+        while not over.is_set():
+            begun = time.monotonic()
+            status = fault.hub.http.post(f"{fault.hub.api_url}/users/{name}/server").status_code
+            answers.append((status, time.monotonic() - begun))
+            if status == 201:
+                return
+
+    def work() -> None:
+        kernel = fault.session.start_kernel()
+        while not over.is_set():
+            cells.append(fault.session.run("6 * 7", kernel=kernel).value)
+            over.wait(0.5)
+
+    with ThreadPoolExecutor(len(names) + 1) as pool:
+        try:
+            with fault.watched(f"Docker away for {AWAY} s"):
+                working = pool.submit(work)
+                fault.host.sh("systemctl stop docker.socket docker")
+                starting = [pool.submit(start, name) for name in names]
+                time.sleep(AWAY)
+                before = len(cells)
+                fault.host.sh("systemctl start docker")
+                for one in starting:
+                    one.result(300)
+        finally:
+            over.set()
+        working.result(300)
+    refused = sorted({status for status, _ in answers if status != 201})
+    longest = max(seconds for _, seconds in answers)
+    print(
+        f"{len(cells)} cells, {before} of them without Docker; {len(answers)} starts for"
+        f" {len(names)} sessions, the longest {longest:.0f} s; refused: {refused}"
+    )
+    assert before > AWAY / 5
+    assert set(cells) == {"42"}
+    assert [status for status, _ in answers].count(201) == len(names)
+    assert set(refused) <= {429, 500, 503}
+    fault.a_session_starts()
 
 
 def test_a_database_password_changed_by_hand_shows_and_a_restart_mends_it(

@@ -21,7 +21,7 @@ def test_a_second_run_changes_nothing_and_is_quick(deployment: Deployment, first
     verbose = deployment.run("-vvv")
     print(f"\nno-op: {run.seconds:.2f} s, {verbose.commands} remote commands")
     assert run.changed == []
-    assert run.seconds < 10  # five times the target
+    assert run.seconds < 10 * deployment.host.patience  # five times the target
     assert 0 < verbose.commands < 60
 
 
@@ -49,9 +49,7 @@ BREAK_AND_REPAIR = {
         "TLS | Make a self-signed certificate",
         "Proxy | Serve the certificate",
     ],
-    "systemctl disable -q --now integrable-jupyterhub-certificate.timer": [
-        "TLS | Look at the certificate daily"
-    ],
+    "systemctl disable -q --now integrable-jupyterhub-daily.timer": ["Daily | Look daily"],
     # Docker then adds its RETURN to DOCKER-USER again: that is no drift.
     "docker network create other && docker network rm other": [],
 }
@@ -87,7 +85,7 @@ def test_a_running_session_survives_an_update_of_the_settings(
     assert session.run("x + 1", kernel=kernel).value == "42"
 
 
-def test_a_container_that_does_not_become_healthy_says_why(
+def test_a_database_that_cannot_be_read_says_why(
     deployment: Deployment, host: Host, first_run: Run
 ) -> None:
     data = "$(docker volume inspect -f '{{.Mountpoint}}' jupyterhub_db)/pgdata/PG_VERSION"
@@ -96,8 +94,7 @@ def test_a_container_that_does_not_become_healthy_says_why(
         run = deployment.run(check=False)
         assert run.exit_code
         assert run.failed == "Database | Run the database"
-        assert "the volume holds data of PostgreSQL 16" in run.output
-        assert "jupyterhub_db: did not become healthy" in run.output
+        assert "the volume holds data of PostgreSQL 16, and no image of ours" in run.output
     finally:
         host.sh(f"echo 17 > {data}")
         deployment.run()

@@ -17,8 +17,12 @@ def test_a_deployment(deployment: Deployment, first_run: Run) -> None:
 
 def test_what_the_host_tells(deployment: Deployment, first_run: Run) -> None:
     for told in (
-        deployment.runbook("host# systemctl start integrable-jupyterhub-certificate"),
-        deployment.runbook("host# journalctl -p warning -u integrable-jupyterhub-certificate"),
+        deployment.runbook("host# docker ps --filter label=integrable-jupyterhub.role=session"),
+        deployment.runbook("host# docker logs CONTAINER", CONTAINER="jupyterhub_hub"),
+        deployment.runbook("host# journalctl -u integrable-jupyterhub-firewall -u docker"),
+        deployment.runbook("host# systemctl start integrable-jupyterhub-daily"),
+        deployment.runbook("host# journalctl -u integrable-jupyterhub-daily"),
+        deployment.runbook("host# journalctl -p warning -u integrable-jupyterhub-daily"),
     ):
         assert told.exit_code == 0, told.output
 

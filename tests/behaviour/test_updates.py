@@ -13,10 +13,10 @@ from contextlib import contextmanager, suppress
 import pytest
 import websocket
 
-from tests.behaviour.test_faults import Fault, alive
 from tests.behaviour.test_status import report
 from tests.conftest import settings_of
 from tests.deployment import Deployment, Run
+from tests.faults import Fault, alive
 from tests.lab import Host, engine
 from tests.lab.client import Hub, Session
 from tests.lab.host import ROOT

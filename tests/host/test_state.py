@@ -28,6 +28,12 @@ def test_the_engine_runs_at_boot_and_keeps_containers_alive(machine: Machine) ->
     assert info["LiveRestoreEnabled"]
 
 
+def test_the_engines_packages_are_held_for_a_patch(machine: Machine) -> None:
+    assert {"docker.io", "containerd", "runc"} <= set(
+        machine.check_output("apt-mark showhold").split()
+    )
+
+
 def test_the_engine_listens_on_no_tcp_port(machine: Machine) -> None:
     assert "dockerd" not in machine.check_output("ss -Hltnp")
 

@@ -13,6 +13,9 @@ __all__ = ["ClientError", "Hub", "Session"]
 
 
 class Hub(client.Hub):
+    def start_server(self, name: str, *, timeout: float | None = None) -> None:
+        super().start_server(name, timeout=timeout or 4 * self.patience)
+
     def call(
         self, method: str, path: str, *allowed: int, body: dict[str, Any] | None = None
     ) -> requests.Response:

@@ -1,19 +1,21 @@
 """The default driver: a lab as a system container, with systemd, sshd and its own Docker inside.
 
 A driver makes, starts and removes a machine that answers SSH, and says on which local ports; keys,
-names and records are the business of labs.py, so a virtual machine can take this module's place.
+names and records are the business of labs.py, so vm.py can take this module's place.
 """
 
+import hashlib
 import io
 import re
 import tarfile
-from dataclasses import dataclass
 from ipaddress import IPv4Network
 from pathlib import Path
 
 from tests.lab import engine, image
 from tests.lab.errors import LabError
+from tests.lab.host import ROOT
 from tests.lab.image import LABEL
+from tests.lab.machine import Machine
 
 NETWORK = "jupyterhub-lab"
 
@@ -22,23 +24,24 @@ NETWORK = "jupyterhub-lab"
 SUBNETS = tuple(IPv4Network(f"192.168.{third}.0/24") for third in (231, 232, 233))
 
 SYSTEMD_START_S = 120
+SSH_START_S = 60
 CAP_SYS_RESOURCE = 24
 
 
-@dataclass(frozen=True)
-class Machine:
-    """A container of ours, as Docker describes it by its labels."""
+def prepare() -> None:
+    """What has to be there on this machine: an engine."""
+    engine.ensure()
 
-    container: str
-    name: str
-    root: str
-    debian: int
-    identity: str
-    running: bool
+
+def identify(name: str) -> str:
+    """Unique on the engine, though each clone of the repository may have its own demo."""
+    return f"jupyterhub-lab-{name}-{hashlib.sha256(str(ROOT).encode()).hexdigest()[:6]}"
 
 
 def machines() -> list[Machine]:
     """All lab containers on this engine, of every clone of this repository."""
+    if not engine.answers():
+        return []
     fields = [
         "{{.Names}}",
         *(f'{{{{.Label "{LABEL}.{key}"}}}}' for key in ("name", "root", "debian", "identity")),
@@ -52,7 +55,7 @@ def machines() -> list[Machine]:
         "\t".join([*fields, "{{.State}}"]),
     ).splitlines()
     return [
-        Machine(container, name, root, int(debian), identity, state == "running")
+        Machine("container", container, name, root, int(debian), identity, state == "running")
         for container, name, root, debian, identity, state in (line.split("\t") for line in lines)
     ]  # fmt: skip
 
@@ -66,10 +69,10 @@ def create(machine: Machine, files: dict[str, bytes]) -> None:
         for key in ("name", "root", "debian", "identity")
         for argument in ("--label", f"{LABEL}.{key}={getattr(machine, key)}")
     ]
-    volume = f"{machine.container}-docker"
+    volume = f"{machine.id}-docker"
     engine.docker("volume", "create", *labels, volume)
     engine.docker(
-        "create", "--name", machine.container, "--hostname", machine.name, *labels,
+        "create", "--name", machine.id, "--hostname", machine.name, *labels,
         "--network", NETWORK,
         *machine_flags(
             bounding=Path("/proc/self/status").read_text(),
@@ -82,7 +85,7 @@ def create(machine: Machine, files: dict[str, bytes]) -> None:
         "--stop-signal", "SIGRTMIN+3",  # systemd's "power off"
         tag, *init_arguments(cgroup_v2=_cgroup_v2()),
     )  # fmt: skip
-    engine.docker("cp", "-", f"{machine.container}:/", stdin=_tar(files))
+    engine.docker("cp", "-", f"{machine.id}:/", stdin=_tar(files))
 
 
 def machine_flags(*, bounding: str, apparmor: bool, cgroup_v2: bool) -> list[str]:
@@ -133,14 +136,23 @@ def restart(container: str) -> tuple[int, int]:
 
 def remove(container: str) -> None:
     """Remove the container and its volume, whatever of them there is."""
+    if not engine.answers():
+        return
     engine.docker("rm", "--force", "--volumes", container, check=False)
     engine.docker("volume", "rm", "--force", f"{container}-docker", check=False)
 
 
-def remove_network() -> None:
-    """Remove the lab network unless a lab still uses it."""
-    if not machines():
+def release() -> None:
+    """Remove the lab network unless a lab still uses it, and a Docker of ours that nobody needs."""
+    if engine.answers() and not machines():
         engine.docker("network", "rm", NETWORK, check=False)
+    if engine.answers():
+        engine.release()
+
+
+def patience(container: str) -> int:
+    """How many times longer things may take there."""
+    return 1
 
 
 def network() -> None:

@@ -1,6 +1,7 @@
 """`make demo`, last step: the way of an integrator, from a service token to an executed cell."""
 
 import json
+import os
 import sys
 import time
 from dataclasses import asdict
@@ -13,7 +14,7 @@ import websocket
 from tests.lab import example
 from tests.lab.client import ClientError, Hub, Session
 from tests.lab.errors import LabError
-from tests.lab.host import Host, put
+from tests.lab.host import Host, lab_of, put, removing
 
 TOKENS_FILE = "/etc/integrable-jupyterhub/secrets/service_tokens"
 CERTIFICATE_FILE = "/etc/integrable-jupyterhub/tls/tls.crt"
@@ -36,7 +37,8 @@ def hub_of(host: Host, base_url: str = "/") -> tuple[str, Hub]:
     ca = host.folder / "tls.crt"
     put(ca, host.run("cat", CERTIFICATE_FILE).stdout.decode())
     name, token = service_token(host.run("cat", TOKENS_FILE).stdout.decode())
-    return name, Hub(f"{host.public_url}{base_url.rstrip('/')}/hub/api", token, ca)
+    url = f"{host.public_url}{base_url.rstrip('/')}/hub/api"
+    return name, Hub(url, token, ca, patience=30 * host.patience)
 
 
 def known_token(summary: Path) -> str | None:
@@ -75,7 +77,7 @@ def start_example(host: Host, hub: Hub) -> str:
 
 def main() -> None:
     started = time.monotonic()
-    host = Host.read("demo")
+    host = Host.read(os.environ.get("LAB", "demo"))
     summary = host.folder / "summary.json"
     service, hub = hub_of(host)
     session = open_session(hub, known_token(summary))
@@ -107,8 +109,8 @@ A session was started and opened, and ran 6*7 = {result.value} ({time.monotonic(
   session        {session.link()}
                  (the certificate is self-signed: the browser will ask; good for an hour)
   example page   {page}
-  root shell     make shell
-  stop           make demo-down""")
+  root shell     make shell{lab_of(host.name)}
+  stop           {removing(host.name)}""")
 
 
 if __name__ == "__main__":

@@ -33,6 +33,12 @@ def sudo() -> list[str]:
     return ["sudo"]
 
 
+def authenticate() -> None:
+    """Lets sudo ask while it may: not from a background process."""
+    if sudo():
+        subprocess.run(["sudo", "-v"], check=False)
+
+
 def apt_install(*packages: str) -> None:
     """Install the missing Debian packages; it prints its own progress and its own error."""
     if subprocess.run([APT_INSTALL, *packages], check=False).returncode:
@@ -76,10 +82,7 @@ def docker(*arguments: str, stdin: bytes | None = None, check: bool = True) -> s
 
 def import_image(pack: list[str], *import_arguments: str) -> None:
     """`sudo PACK | docker import IMPORT_ARGUMENTS`: the tar a program prints becomes an image."""
-    if sudo():
-        subprocess.run(
-            ["sudo", "-v"], check=False
-        )  # asks while it may: not from the background below
+    authenticate()
     # A process group of its own: mmdebstrap, when it fails, ends its whole group, make included.
     packing = subprocess.Popen(
         [*sudo(), *pack], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, process_group=0

@@ -13,14 +13,17 @@ from tests.lab.errors import LabError
 ROOT = Path(__file__).resolve().parents[2]
 LABS = ROOT / ".lab"
 
-_NAME = re.compile(r"demo|test-[a-z0-9](?:[a-z0-9-]{0,28}[a-z0-9])?")
+PERSONS = ("demo", "vm")
+"""The labs that `make demo` makes; no test takes them away."""
+
+_NAME = re.compile(r"demo|vm|test-[a-z0-9](?:[a-z0-9-]{0,28}[a-z0-9])?")
 
 
 def folder(name: str) -> Path:
     """Where everything about the lab *name* lies: keys, known_hosts, ssh_config, host.json."""
     if not _NAME.fullmatch(name):
         raise LabError(
-            f"lab name {name!r}: use demo, or test- and up to 30 of a-z, 0-9 and inner hyphens"
+            f"lab name {name!r}: use demo, vm, or test- and up to 30 of a-z, 0-9 and inner hyphens"
         )
     return LABS / name
 
@@ -46,7 +49,11 @@ class Host:
     public_host: str
     public_port: int
     container: str
+    """Its name with the driver: the container's, or the folder of the virtual machine."""
     extra_ca_certificates: tuple[str, ...]
+    driver: str = "container"
+    patience: int = 1
+    """How many times longer things may take there: an emulated machine is slow."""
 
     @property
     def folder(self) -> Path:
@@ -112,12 +119,19 @@ class Host:
 
 def making(name: str) -> str:
     """The command that makes the lab *name*, for error lines."""
-    return "make demo" if name == "demo" else f"python -m tests.lab up {name}"
+    return f"make demo{lab_of(name)}" if name in PERSONS else f"python -m tests.lab up {name}"
 
 
 def removing(name: str) -> str:
     """The command that removes the lab *name*, for error lines."""
-    return "make demo-down" if name == "demo" else f"python -m tests.lab down {name}"
+    return (
+        f"make demo-down{lab_of(name)}" if name in PERSONS else f"python -m tests.lab down {name}"
+    )
+
+
+def lab_of(name: str) -> str:
+    """What a verb of make needs to know of the lab *name*."""
+    return "" if name == "demo" else f" LAB={name}"
 
 
 def ssh_config(ssh: Ssh) -> str:

@@ -11,35 +11,55 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.lab import container, engine, example, image
-from tests.lab.container import Machine
+from tests.lab import container, engine, example, image, vm
 from tests.lab.errors import LabError
-from tests.lab.host import LABS, ROOT, Host, Ssh, folder, making, removing, ssh_command
+from tests.lab.host import (
+    LABS,
+    PERSONS,
+    ROOT,
+    Host,
+    Ssh,
+    folder,
+    making,
+    removing,
+    ssh_command,
+)
+from tests.lab.machine import Machine
+
+DRIVERS = {"container": container, "vm": vm}
 
 DEFAULT_DEBIAN = 13
-SSH_START_S = 60
 
 EXTRA_CA_FOLDER = Path("/usr/local/share/ca-certificates")
 
 
 @contextmanager
-def lab(name: str | None = None, *, debian: int | None = None) -> Iterator[Host]:
+def lab(
+    name: str | None = None, *, debian: int | None = None, driver: str | None = None
+) -> Iterator[Host]:
     """Keep a lab for the length of a `with` block.
 
-    Without *name* (test-…) one is made up; *debian*: 12 or 13. The lab dies with this process:
-    if that is killed, the next `up` removes what it left.
+    Without *name* (test-…) one is made up; *debian*: 12 or 13; *driver*: container or vm. The lab
+    dies with this process: if that is killed, the next `up` removes what it left.
     """
     name = name or f"test-{secrets.token_hex(4)}"
     try:
-        yield up(name, debian=debian, owner=os.getpid())
+        yield up(name, debian=debian, driver=driver, owner=os.getpid())
     finally:
         down(name)
 
 
-def up(name: str, *, debian: int | None = None, owner: int | None = None) -> Host:
+def up(
+    name: str,
+    *,
+    debian: int | None = None,
+    driver: str | None = None,
+    owner: int | None = None,
+) -> Host:
     """Make the lab *name*, or take the one there is: started if stopped, replaced if half made.
 
     *debian*: 12 or 13; else LAB_DEBIAN, else that of the lab that is there, else 13.
+    *driver*: container or vm; else that of the lab that is there, else vm for vm, else container.
     *owner*: the process without which the lab is stale.
     Raises LabError.
     """
@@ -47,12 +67,18 @@ def up(name: str, *, debian: int | None = None, owner: int | None = None) -> Hos
     wish = debian or image.wanted_debian()
     with _lock():
         engine.need("ssh", "openssh-client")
-        engine.ensure()
+        kind = driver or _driver(where)
+        DRIVERS[kind].prepare()
         _remove_stale()
         found = _find(name)
         if found and (not _whole(where) or found.identity != _identity(where)):
             engine.say(f"replacing {name}, which was left half made")
             found = None
+        if found and found.driver != kind:
+            raise LabError(
+                f"lab {name} is a {found.driver}, wanted a {kind}; "
+                f"remove it first: {removing(name)}"
+            )
         if found and wish and found.debian != wish:
             raise LabError(
                 f"lab {name} is Debian {found.debian}, wanted {wish}; "
@@ -62,59 +88,62 @@ def up(name: str, *, debian: int | None = None, owner: int | None = None) -> Hos
             machine = found
             _own(where, owner)
         else:
-            machine = _create(name, wish or DEFAULT_DEBIAN, owner)
-        return _ready(machine, container.start(machine.container))
+            machine = _create(name, kind, wish or DEFAULT_DEBIAN, owner)
+        return _ready(machine, DRIVERS[kind].start(machine.id))
 
 
 def restart(name: str) -> Host:
-    """Reboot the lab. Its local ports change: use the Host that comes back."""
+    """Reboot the lab. Its local ports may change: use the Host that comes back."""
     with _lock():
         machine = _find(name)
         if not machine:
             raise LabError(f"no lab called {name}; make one with: {making(name)}")
-        return _ready(machine, container.restart(machine.container))
+        return _ready(machine, DRIVERS[machine.driver].restart(machine.id))
 
 
 def down(name: str) -> None:
-    """Remove the lab: container, volume, folder. At last a Docker of ours that nobody needs."""
+    """Remove the lab: machine, disks, folder. At last a Docker of ours that nobody needs."""
     where = folder(name)
     example.stop(where)
     with _lock():
-        if where.exists() and engine.installed():
+        if where.exists() and _driver(where) == "container" and engine.installed():
             engine.ensure()
-        if engine.answers():
-            container.remove(_container_name(name))
-            container.remove_network()
-            engine.release()
+        for driver in DRIVERS.values():
+            driver.remove(driver.identify(name))
+            driver.release()
         shutil.rmtree(where, ignore_errors=True)
 
 
 def down_tests() -> None:
     """Remove every test lab of this clone, with or without a folder."""
     names = {path.name for path in LABS.glob("test-*")}
-    if engine.answers():
-        names |= {m.name for m in container.machines() if m.root == str(ROOT) and m.name != "demo"}
+    names |= {m.name for m in machines() if m.root == str(ROOT) and m.name not in PERSONS}
     for name in sorted(names):
         engine.say(f"removing {name}")
         down(name)
     with _lock():
-        if engine.answers():
-            container.remove_network()
-            engine.release()
+        for driver in DRIVERS.values():
+            driver.release()
+
+
+def machines() -> list[Machine]:
+    """All labs on this machine."""
+    return [machine for driver in DRIVERS.values() for machine in driver.machines()]
 
 
 def _find(name: str) -> Machine | None:
-    return next((m for m in container.machines() if m.container == _container_name(name)), None)
+    ids = {driver.identify(name) for driver in DRIVERS.values()}
+    return next((machine for machine in machines() if machine.id in ids), None)
 
 
-def _container_name(name: str) -> str:
-    """Unique on the engine, though each clone of the repository may have its own demo."""
-    return f"jupyterhub-lab-{name}-{hashlib.sha256(str(ROOT).encode()).hexdigest()[:6]}"
+def _driver(where: Path) -> str:
+    """That of the lab of this folder; of a lab that is not there, the one its name stands for."""
+    return "vm" if (where / "vm").exists() or where.name == "vm" else "container"
 
 
-def _create(name: str, debian: int, owner: int | None) -> Machine:
-    where, container_name = folder(name), _container_name(name)
-    container.remove(container_name)
+def _create(name: str, kind: str, debian: int, owner: int | None) -> Machine:
+    where, driver = folder(name), DRIVERS[kind]
+    driver.remove(driver.identify(name))
     shutil.rmtree(where, ignore_errors=True)
     LABS.mkdir(exist_ok=True)
     where.mkdir(mode=0o700)
@@ -125,9 +154,11 @@ def _create(name: str, debian: int, owner: int | None) -> Machine:
             stdin=subprocess.DEVNULL,
             check=True,
         )
-    machine = Machine(container_name, name, str(ROOT), debian, _identity(where), running=False)
+    machine = Machine(
+        kind, driver.identify(name), name, str(ROOT), debian, _identity(where), running=False
+    )
     engine.say(f"making {name}: a Debian {debian} with systemd and SSH")
-    container.create(
+    driver.create(
         machine,
         {
             "/root/.ssh/authorized_keys": (where / "key.pub").read_bytes(),
@@ -145,7 +176,7 @@ def _whole(where: Path) -> bool:
 
 
 def _identity(where: Path) -> str:
-    """Ties a container to the keys in its folder: a fingerprint of the host key."""
+    """Ties a machine to the keys in its folder: a fingerprint of the host key."""
     try:
         return hashlib.sha256((where / "host_key.pub").read_bytes()).hexdigest()[:16]
     except FileNotFoundError:
@@ -154,14 +185,16 @@ def _identity(where: Path) -> str:
 
 def _ready(machine: Machine, ports: tuple[int, int]) -> Host:
     """Write down how to reach the machine, and wait until it answers."""
-    where = folder(machine.name)
+    where, driver = folder(machine.name), DRIVERS[machine.driver]
     host = Host(
         name=machine.name,
         debian=machine.debian,
         ssh=Ssh("127.0.0.1", ports[0], "root", str(where / "key"), str(where / "known_hosts")),
         public_host="127.0.0.1",
         public_port=ports[1],
-        container=machine.container,
+        driver=machine.driver,
+        container=machine.id,
+        patience=driver.patience(machine.id),
         extra_ca_certificates=tuple(map(str, sorted(EXTRA_CA_FOLDER.glob("*.crt")))),
     )
     host.write()
@@ -174,7 +207,7 @@ def _ready(machine: Machine, ports: tuple[int, int]) -> Host:
         answer = done.stderr.decode(errors="replace").strip()
         return done.returncode == 0
 
-    if not engine.until(answers, SSH_START_S):
+    if not engine.until(answers, driver.SSH_START_S):
         raise LabError(f"lab {machine.name} does not answer SSH: {answer}")
     engine.say(f"{machine.name} is up: Debian {machine.debian}, SSH on 127.0.0.1:{ports[0]}")
     return host
@@ -182,10 +215,10 @@ def _ready(machine: Machine, ports: tuple[int, int]) -> Host:
 
 def _remove_stale() -> None:
     """Remove test labs whose owner or whose folder is gone, of this clone and of others."""
-    for machine in container.machines():
-        if machine.name != "demo" and _stale(Path(machine.root) / ".lab" / machine.name):
+    for machine in machines():
+        if machine.name not in PERSONS and _stale(Path(machine.root) / ".lab" / machine.name):
             engine.say(f"removing {machine.name}, left over from a run that ended")
-            container.remove(machine.container)
+            DRIVERS[machine.driver].remove(machine.id)
     for where in LABS.glob("test-*"):
         if _stale(where):
             shutil.rmtree(where, ignore_errors=True)

@@ -3,7 +3,7 @@
 import sys
 from importlib import import_module
 
-COMMANDS = ("serve", "health")
+COMMANDS = ("serve", "health", "probe")
 
 
 def main(arguments: list[str]) -> int:

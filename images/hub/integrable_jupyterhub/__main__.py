@@ -3,7 +3,7 @@
 import sys
 from importlib import import_module
 
-COMMANDS = ("hub", "app", "routes", "health", "purge")
+COMMANDS = ("hub", "app", "routes", "health", "purge", "revisions")
 
 
 def main(arguments: list[str]) -> int:

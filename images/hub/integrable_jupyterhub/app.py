@@ -8,8 +8,10 @@ from jupyterhub.app import JupyterHub
 
 from integrable_jupyterhub import archives_api
 from integrable_jupyterhub.archive import Archives
+from integrable_jupyterhub.config import SECRETS_FOLDER, HubConfig, read_secret
+from integrable_jupyterhub.drain import Deadline
 from integrable_jupyterhub.ending import Server, User
-from integrable_jupyterhub.gone import NoServer, NoSession, Unreachable
+from integrable_jupyterhub.gone import Maintenance, NoServer, NoSession, Unreachable
 from integrable_jupyterhub.reaper import Reaper
 
 JUPYTERHUB_CONFIG = "/opt/hub/jupyterhub_config.py"
@@ -27,6 +29,7 @@ class Hub(JupyterHub):  # type: ignore[misc]
         ours = [
             (r"/login", NoSession),
             (r"/error/(?P<code>\d+)", Unreachable),
+            (r"/maintenance", Maintenance),
             (rf"/{nobody}", NoServer),
             (r"/api/users/([^/]+)", User),
             (r"/api/users/([^/]+)/server", Server),
@@ -46,6 +49,9 @@ class Hub(JupyterHub):  # type: ignore[misc]
     async def start(self) -> Any:
         await super().start()
         self._reaping = asyncio.ensure_future(self.reaper.run())
+        token = read_secret(SECRETS_FOLDER / "culler_token")
+        deadline = Deadline(self, HubConfig.load().hub_api_url, token)
+        self._ending = asyncio.ensure_future(deadline.run())
 
 
 def main() -> int:

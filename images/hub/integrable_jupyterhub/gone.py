@@ -4,12 +4,15 @@ JupyterHub would redirect to a login page, which answers 200: like a session tha
 """
 
 import json
+import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from jupyterhub.handlers import BaseHandler
 
+from integrable_jupyterhub import drain
 from integrable_jupyterhub.config import EndedPage
 
 
@@ -23,6 +26,8 @@ class Words:
     link: str
     starting: str
     starting_text: str
+    drained: str
+    drained_text: str
 
 
 WORDS = {
@@ -34,6 +39,8 @@ WORDS = {
         "Go back",
         "This session is starting",
         "This page loads again by itself in a few seconds.",
+        "Maintenance",
+        "Notebook sessions can't be started at the moment. Please come back a little later.",
     ),
     "de": Words(
         "Diese Sitzung ist beendet",
@@ -43,6 +50,9 @@ WORDS = {
         "Zurück",
         "Diese Sitzung startet",
         "Diese Seite lädt sich in einigen Sekunden von selbst neu.",
+        "Wartungsarbeiten",
+        "Notebook-Sitzungen können zurzeit nicht gestartet werden. Bitte kommen Sie etwas später"
+        " wieder.",
     ),
 }
 
@@ -97,8 +107,12 @@ class Gone(BaseHandler):  # type: ignore[misc]
         self.parsed_scopes: dict[str, Any] = {}  # JupyterHub's own pages of errors look at it
 
     async def say(self, status: int, program: bool) -> None:
-        self.set_status(status)
+        # To programs it stays what it is: whether that session is over. Starting one is a 503.
+        drained = drain.read() if status in (NO_USER, STOPPED) and not program else None
+        self.set_status(NOT_YET if drained else status)
         self.set_header("Cache-Control", "no-store")
+        if drained:
+            self.set_header("Retry-After", str(drained.retry_after(time.time())))
         if status == NOT_YET:
             self.set_header("Retry-After", "2")
         if program:
@@ -119,6 +133,7 @@ class Gone(BaseHandler):  # type: ignore[misc]
                 text=getattr(page, f"text_{chosen}"),
                 link=page.link,
                 starting=status == NOT_YET,
+                drained=bool(drained),
             )
         )
 
@@ -131,6 +146,19 @@ class NoSession(Gone):
 
     async def get(self) -> None:
         await self.say(403, is_program("GET", "", self.request.headers.get("Accept", "")))
+
+
+class Maintenance(Gone):
+    """/hub/maintenance: when the sessions end, for the banner in each; no secret, as little as
+    that they have ended."""
+
+    def get(self) -> None:
+        drained = drain.read()
+        ends = drained.deadline if drained else None
+        told = datetime.fromtimestamp(ends, UTC).isoformat() if ends is not None else None
+        self.set_header("Cache-Control", "no-store")
+        self.set_header("Content-Type", "application/json")
+        self.finish(json.dumps({"drained": drained is not None, "ends": told}))
 
 
 class NoServer(Gone):

@@ -15,6 +15,7 @@ from docker.errors import NotFound
 from docker.utils import kwargs_from_env
 from jupyterhub import orm
 
+from integrable_jupyterhub.clock import CLOCK
 from integrable_jupyterhub.ending import end
 
 EVERY_SECONDS = 60.0
@@ -117,6 +118,7 @@ class Reaper:
         due = time.monotonic()
         while True:
             try:
+                CLOCK.settle(self._app.db, self._log)
                 await self.look()
                 if time.monotonic() >= due:
                     await self.reconcile()

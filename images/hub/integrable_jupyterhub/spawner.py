@@ -10,6 +10,7 @@ from docker.errors import APIError, ImageNotFound
 from dockerspawner import DockerSpawner
 from jupyterhub.spawner import SpawnException
 
+from integrable_jupyterhub import drain
 from integrable_jupyterhub.admission import Admission, Full
 
 # How often to knock at a port that is about to open, and at Docker's door meanwhile.
@@ -38,8 +39,10 @@ class SessionSpawner(DockerSpawner):  # type: ignore[misc]
 
     async def start(self) -> tuple[str, int]:
         """Wait for its turn; what an attempt that fails, or is called off, has made is removed."""
+        _refuse_if_drained()
         try:
             async with self.admission.turn(), asyncio.timeout(self.admission.seconds):
+                _refuse_if_drained()  # that may have begun while this one waited
                 try:
                     return await self.start_now()
                 except BaseException:
@@ -160,11 +163,19 @@ class SessionSpawner(DockerSpawner):  # type: ignore[misc]
                 raise
 
 
-def _failure(reason: str, text: str, status: int = 500) -> SpawnException:
+def _refuse_if_drained() -> None:
+    if drained := drain.read():
+        text = "the hub is under maintenance, come again later"
+        raise _failure("drained", text, 503, drained.retry_after(time.time()))
+
+
+def _failure(
+    reason: str, text: str, status: int = 500, retry_seconds: int = RETRY_SECONDS
+) -> SpawnException:
     """One line for the log and for the client; `reason` is the label in the metrics."""
     failure = SpawnException(f"the session cannot start: {text}", reason=reason, status_code=status)
-    if status == 429:
-        failure.headers = {"Retry-After": str(RETRY_SECONDS)}
+    if status in (429, 503):
+        failure.headers = {"Retry-After": str(retry_seconds)}
     return failure
 
 

@@ -24,7 +24,7 @@ _HOOKS = (
     'ln -s /dev/null "$1/etc/systemd/system/systemd-udevd.service"',
     'ln -s /dev/null "$1/etc/systemd/system/systemd-udev-trigger.service"',
 )
-_PACKAGES = (
+PACKAGES = (
     "systemd-sysv",
     "dbus",
     "openssh-server",
@@ -37,7 +37,7 @@ _PACKAGES = (
 
 def _recipe(suite: str, output: str) -> list[str]:
     return [
-        "mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(_PACKAGES)}",
+        "mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(PACKAGES)}",
         *(f"--customize-hook={hook}" for hook in _HOOKS), suite, output,
     ]  # fmt: skip
 

@@ -38,6 +38,7 @@ UNITS = {
     "outside": f"""
 [Unit]
 Description=The outside world of this lab
+After=network.target
 Before=docker.service
 [Service]
 ExecStartPre={ROOT}/up
@@ -146,10 +147,11 @@ def wait(host: Host) -> None:
     """Until it answers, and names resolve."""
 
     def answers() -> bool:
-        ask = f"timeout 3 bash -c ': > /dev/tcp/{SERVER}/80' && getent hosts x.outside.test"
+        connect = f"timeout {3 * host.patience} bash -c ': > /dev/tcp/{SERVER}/80'"
+        ask = f"{connect} && getent hosts x.outside.test"
         return host.run("sh", "-c", ask, check=False).returncode == 0
 
-    if not engine.until(answers, START_S):
+    if not engine.until(answers, START_S * host.patience):
         raise LabError(f"lab {host.name}: the outside world does not answer")
     for address in (SERVER, METADATA, "192.0.2.1", SERVER6, "2001:db8:ffff::1"):
         way = host.sh(f"ip route get {address}")

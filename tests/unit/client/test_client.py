@@ -5,14 +5,17 @@ from __future__ import annotations
 import base64
 import json
 import os
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 import websocket
 from integrable_jupyterhub_client import (
     Hub,
@@ -78,6 +81,30 @@ def test_a_hub_that_stays_away_is_unreachable(fake: FakeHub) -> None:
 def test_nobody_there_is_unreachable(fake: FakeHub) -> None:
     with pytest.raises(HubUnreachable):
         Hub("http://127.0.0.1:9", "secret", patience=0).create_user("ada")
+
+
+def test_a_handshake_that_is_cut_is_tried_again_and_a_wrong_certificate_is_not() -> None:
+    """A firewall that is loaded, a proxy that starts: the connection is there, and ends."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        accepted: list[bytes] = []
+
+        def serve() -> None:
+            for _ in range(3):
+                connection, _ = listening.accept()
+                accepted.append(connection.recv(1))
+                connection.close()
+            listening.close()
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        port = listening.getsockname()[1]
+        with pytest.raises(HubUnreachable):
+            Hub(f"https://127.0.0.1:{port}", "secret", patience=1).create_user("ada")
+        thread.join(20)
+    assert len(accepted) == 3
+    cut = requests.exceptions.SSLError("(Caused by SSLError(SSLEOFError(8, 'EOF occurred')))")
+    wrong = requests.exceptions.SSLError("SSLCertVerificationError(1, 'CERTIFICATE_VERIFY_FAILED')")
+    assert (http._cut(cut), http._cut(wrong)) == (True, False)
 
 
 @pytest.mark.parametrize("away", [503, None])

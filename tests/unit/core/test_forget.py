@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import subprocess
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -28,9 +29,16 @@ class Machine:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.requests, self.logs = folder, folder / "requests", folder / "logs"
+        self.kept = folder / "kept" / "jupyterhub_hub" / "before"
+        self.kept.mkdir(parents=True)
         for made in (self.requests, self.logs):
             made.mkdir()
-        values = {"requests": self.requests, "role_label": "role", "unit": f"forget-{os.getpid()}"}
+        values = {
+            "kept": folder / "kept",
+            "requests": self.requests,
+            "role_label": "role",
+            "unit": f"forget-{os.getpid()}",
+        }
         script = render("forget/forget", **values).replace("sleep 2", "sleep 0.01")
         script = script.replace("/run/lock/", f"{folder}/")
         self.put("forget", script)
@@ -40,10 +48,10 @@ class Machine:
         (self.folder / name).write_text(text)
         (self.folder / name).chmod(0o755)
 
-    def run(self, mode: str, words: list[str], **environment: str) -> str:
+    def run(self, mode: str, words: list[str], *arguments: str, **environment: str) -> str:
         environment |= {"PATH": f"{self.folder}:{os.environ['PATH']}", "LOGS": str(self.logs)}
         done = subprocess.run(
-            [self.folder / "forget", mode],
+            [self.folder / "forget", mode, *arguments],
             input="".join(f"{word}\0" for word in words).encode(),
             env=environment,
             capture_output=True,
@@ -147,6 +155,67 @@ def test_the_hub_leads_the_script_nowhere(machine: Machine) -> None:
     assert secret.read_text() == "u1"
     messages = [json.loads(text)["log"].strip() for text in log.read_text().splitlines()]
     assert messages == ["u1", ""]
+
+
+def test_what_is_kept_of_replaced_containers_is_erased_too(machine: Machine) -> None:
+    kept = machine.kept / "x-json.log"
+    kept.write_text(line("u1") + line("u2"))
+    os.utime(kept, (10**9, 10**9))
+    machine.erase("u1")
+    assert [json.loads(text)["log"].strip() for text in kept.read_text().splitlines()] == ["", "u2"]
+    assert kept.stat().st_mtime == 10**9  # by that it expires
+
+
+# --- Lines that are too old --------------------------------------------------------------------
+def at(days: float, said: str = "said") -> str:
+    """A line of so many days ago."""
+    moment = datetime.now(UTC) - timedelta(days=days)
+    return line(said).replace('"T"', f'"{moment:%Y-%m-%dT%H:%M:%S}.123456789Z"')
+
+
+def aged(path: Path, text: str, days: float) -> Path:
+    """A file of so many days ago."""
+    path.parent.mkdir(exist_ok=True)
+    if path.suffix == ".gz":
+        with gzip.open(path, "wt") as file:
+            file.write(text)
+    else:
+        path.write_text(text)
+    moment = datetime.now(UTC).timestamp() - days * 86400
+    os.utime(path, (moment, moment))
+    return path
+
+
+def test_files_that_hold_only_old_lines_go(machine: Machine) -> None:
+    gone = [
+        aged(machine.kept / "x-json.log", at(8), 8),
+        aged(machine.kept / "x-json.log.1.gz", at(9), 9),
+        aged(machine.logs / "one-json.log.1", at(8), 8),
+    ]
+    current = aged(machine.logs / "one-json.log", "", 30)  # Docker writes to it
+    recent = machine.kept.with_name("recent")
+    recent.mkdir()
+    stays = aged(recent / "y-json.log", at(6), 6)
+    assert machine.run("expire", [], "7") == ""
+    assert not [path for path in gone if path.exists()]
+    assert not machine.kept.exists()
+    assert current.exists()
+    assert stays.read_text().count("said") == 1
+
+
+def test_old_lines_beside_young_ones_say_nothing_any_more(machine: Machine) -> None:
+    text = at(8, "old") + at(6, "young")
+    for path in (machine.logs / "one-json.log", machine.kept / "x-json.log.1.gz"):
+        aged(path, text, 1)
+        before = path.stat()
+        for _ in range(2):
+            assert machine.run("expire", [], "7") == ""
+        content = path.read_bytes()
+        written = (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
+        said = [json.loads(text)["log"].strip() for text in written.splitlines()]
+        assert said == ["", "young"]
+        assert len(written) == len(text)
+        assert int(path.stat().st_mtime) == int(before.st_mtime)
 
 
 def test_while_docker_is_away_a_request_stays(machine: Machine) -> None:

@@ -24,9 +24,12 @@ from hubhost.images import (
     Image,
     ImageSet,
     PresentImage,
+    Shelf,
     build_files,
+    first_of,
     mirrors,
     notebook_reference,
+    origins,
     to_prune,
 )
 from tests.unit.core.sample import EVERYTHING, settings
@@ -359,3 +362,29 @@ def test_pruning_leaves_what_is_kept_and_what_is_used_and_nothing_else(
     for image in on_host:
         assert (image.reference in pruned) == (image.reference not in kept and not image.used)
     assert pruned <= {image.reference for image in on_host}
+
+
+# --- Several hosts ----------------------------------------------------------------------------
+def shelf(host: str, wanted: str, missing: str = "", architecture: str = "x86_64") -> Shelf:
+    return Shelf(host, architecture, frozenset(wanted), frozenset(missing))
+
+
+def test_an_image_comes_from_who_has_it_else_from_the_first_that_lacks_it() -> None:
+    shelves = [
+        shelf("a", "xyz", "xy"),
+        shelf("b", "xyz", "y"),
+        shelf("c", "xy", "xy"),
+        shelf("d", "z", ""),
+        shelf("e", "xy", "", "aarch64"),
+    ]
+    found = {"x": ("b", "a", "c"), "y": ("a", "b", "c")}
+    assert origins("a", shelves) == found
+    assert origins("b", shelves) == {"y": found["y"]}
+    assert origins("c", shelves) == found
+    assert origins("d", shelves) == {}
+    assert origins("a", []) == {}
+
+
+def test_who_failed_is_passed_over() -> None:
+    assert first_of(("a", "b"), {"a"}) == "b"
+    assert first_of(("a",), {"a"}) is None

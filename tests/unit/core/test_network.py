@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from hubhost.logs import KEEP_LOG
 from hubhost.network import Network, rebuild
 from tests.unit.core.sample import settings
 
@@ -118,6 +119,8 @@ def test_one_with_only_ours_attached_is_removed_with_them() -> None:
     attached = {"jupyterhub_hub": "service", "jupyterhub_session-x": "session"}
     lines = rebuild(state(attached=attached), ["driver is x, not bridge"])
     assert lines == [
+        KEEP_LOG,
+        "keep_log jupyterhub_hub jupyterhub_hub",
         "docker rm --force jupyterhub_hub jupyterhub_session-x",
         "docker network rm jupyterhub_network",
     ]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from hubhost.paths import CARRY
 from hubhost.release import Content, Release, program
 from tests.unit.edge.stubs import Programs
 
@@ -63,6 +64,10 @@ class FakeHost:
             text = text.replace(path, f"{folder}{path}")
             (folder / path[1:]).mkdir(parents=True)
         (folder / "release.sh").write_text(text)
+        carry = folder / str(CARRY)[1:]
+        carry.parent.mkdir(parents=True)
+        carry.write_text(f"#!/bin/sh\n[ ! -e {folder}/refuses ] || {{ echo newer >&2; exit 1; }}\n")
+        carry.chmod(0o755)
         self.config = folder / "etc/config"
         self.releases = folder / "var/lib/integrable-jupyterhub/releases"
 
@@ -212,6 +217,15 @@ def test_a_rollback_brings_back_containers_and_files(host: FakeHost) -> None:
     assert tagged == ["image tag id-1 integrable-jupyterhub-db:1"], "others' images are theirs"
     assert host.call("back", "r2").returncode == 0
     assert (host.running, host.config.read_text()) == (TWO, "two")
+
+
+def test_a_rollback_that_the_database_refuses_touches_nothing(host: FakeHost) -> None:
+    host.deploy("db:2", "hub:2", "two", "r2")
+    (host.folder / "refuses").touch()
+    done = host.call("back", "r1")
+    assert (done.returncode, done.stderr) == (1, "newer\n")
+    assert (host.running, host.containers, host.current) == (TWO, set(TWO), "r2")
+    assert host.config.read_text() == "two"
 
 
 def test_a_rollback_that_fails_is_undone_itself(host: FakeHost) -> None:

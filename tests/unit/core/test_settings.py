@@ -191,6 +191,18 @@ BAD: list[tuple[dict[str, Any], str]] = [
         {"tls_ca_file": "/nonexistent"},
         f"tls_ca_file: '/nonexistent': must be a file on the controller; {CHANGE}",
     ),
+    (
+        {"backup_recipients": ["age1x"]},
+        f"backup_recipients: 'age1x': is not whole: an age key has a checksum; {CHANGE}",
+    ),
+    (
+        {"backup_folder": "disk"},
+        f"backup_folder: 'disk': must be an absolute path of letters, digits, '._-'; {CHANGE}",
+    ),
+    (
+        {"backup_folder": "/a/../b"},
+        f"backup_folder: '/a/../b': must be an absolute path of letters, digits, '._-'; {CHANGE}",
+    ),
     # limits
     ({"public_port": 0}, f"public_port: 0: Input should be greater than or equal to 1; {CHANGE}"),
     (

@@ -18,6 +18,49 @@ from hubhost.paths import FIREWALL, GUARD_DIGEST
 from hubhost.templates import FILES, render
 
 VALUES: dict[str, dict[str, Any]] = {
+    "backup/backup.service": {"folder": "/f", "script": "/x/backup.sh", "state": "/s"},
+    "backup/backup.sh": {
+        **{name: f"/{name}" for name in ("folder", "own_folder", "work", "tls", "recipients")},
+        **{name: f"/{name}" for name in ("backup", "archive", "archived", "secrets")},
+        **{name: name for name in ("name", "database", "namespace", "secret_names")},
+        "reserve_kb": 1024,
+        "keep": 3,
+    },
+    "backup/backup.timer": {"hours": 6, "times": "03,09,15,21"},
+    "daily/daily": {
+        "address": "192.0.2.1:1",
+        "archive": "/a",
+        "ca_certificates": "",
+        "database_volume": "v",
+        "etc": "/e",
+        "forget": "/f",
+        "image_label": "i",
+        "log_days": 7,
+        "logs": "/l",
+        "renewal": "r",
+        "role_label": "l",
+        "seconds": 1814400,
+        "security_mirror": "http://m",
+        "state": "/s",
+        "suite": "trixie",
+        "tls": "/x",
+    },
+    "daily/daily.service": {"daily": "/d"},
+    "daily/daily.timer": {},
+    "doctor/doctor": {
+        "address": "192.0.2.1:1",
+        "daily": "/d",
+        "etc": "/e",
+        "jumps": [("iptables", "INPUT")],
+        "logs_script": "/l",
+        "mirrors": [("debian_mirror", "m", 80)],
+        "network": "n",
+        "port": 1,
+        "role_label": "l",
+        "state": "/s",
+        "tls": "/x",
+    },
+    "doctor/redact": {},
     "firewall/apply.sh": {
         "jumps": JUMPS,
         "jumps6": JUMPS6,
@@ -35,19 +78,34 @@ VALUES: dict[str, dict[str, Any]] = {
         "strangers": ["s"],
     },
     "firewall/integrable-jupyterhub-firewall.service": {"firewall": FIREWALL},
+    "database/carry": {
+        "hub": "h",
+        "database": "d",
+        "volume": "v",
+        "before": "b",
+        "offline": "o",
+        "offline_options": "--name o",
+        "dumps": "/d",
+        "kept": 5,
+        "undo": "/u",
+        "program": "/p",
+    },
+    "forget/forget": {"kept": "/k", "requests": "/r", "role_label": "l", "unit": "u"},
     "release/release.sh": {
         "releases": "/r",
         "names": ["a", "b"],
         "database": "a",
+        "carry": "/c",
         "digest_label": "l",
+        "keep_log": "k",
         "firewall": "/f",
         "firewall_unit": "f.service",
         "units": "/u",
         "prefix": "p-",
     },
-    "forget/forget": {"requests": "/r", "role_label": "l", "unit": "u"},
     "forget/integrable-jupyterhub-forget.path": {"requests": "/r"},
     "forget/integrable-jupyterhub-forget.service": {"forget": "/f"},
+    "logs/logs": {"kept": "/k", "prefix": "p"},
     "session/network.nft": {
         "doors": [("172.27.0.2", 8081)],
         "kbytes_per_second": 1,
@@ -61,9 +119,20 @@ VALUES: dict[str, dict[str, Any]] = {
     "session/resolv.conf": {},
     "session/runtime": {},
     "session/seccomp.json": {},
-    "tls/check.service": {"check": "/etc/x/check.sh"},
-    "tls/check.sh": {"address": "192.0.2.1:1", "tls": "/x", "seconds": 1814400, "renewal": "r"},
-    "tls/check.timer": {},
+    "uninstall/uninstall.sh": {
+        "etc": "/e",
+        "state": "/s",
+        "before": "/s/before",
+        "backups": "/s/backup",
+        "logs": "/l",
+        "build_slice": "x.slice",
+        "daemon_json": "/d",
+        "role_label": "r",
+        "name_label": "n",
+        "prefix": "p-",
+        "volumes": ("v", "w"),
+        "engine": ("docker.io", "runc"),
+    },
 }
 UNIT = "firewall/integrable-jupyterhub-firewall.service"
 
@@ -85,9 +154,9 @@ def test_there_are_values_for_every_template() -> None:
 
 @pytest.mark.parametrize("template", VALUES)
 def test_a_template_renders_whole(template: str) -> None:
-    text = render(template, **VALUES[template])
-    text = re.sub(r"\{\{(index|printf [^ ]+)? ?\..*?\}\}", "", text)  # a format for Docker
-    assert not re.search(r"\{\{|\{%|%\}|\}\}", text)
+    docker_format = r"'\{\{\..*?\}\}'"
+    text = re.sub(docker_format, "", render(template, **VALUES[template]))
+    assert not re.search(r"\{\{ |\{%|%\}| \}\}", text)  # without blanks: Docker's
     assert text.endswith("\n")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from pyinfra.api.command import StringCommand
@@ -48,9 +49,13 @@ class Programs:
 class FakeHost:
     """What operations see of a host: facts by their class, and the place to say "no change"."""
 
-    def __init__(self, facts: Mapping[Any, Any]) -> None:
+    name = "hub"
+
+    def __init__(self, facts: Mapping[Any, Any], failed: tuple[str, ...] = ()) -> None:
         self.facts = facts
         self.noops: list[str] = []
+        lost = [SimpleNamespace(name=name) for name in failed]
+        self.state = SimpleNamespace(failed_hosts=lost, is_executing=False)
 
     def get_fact(self, fact: type, **_: Any) -> Any:
         return self.facts[fact]
@@ -59,9 +64,11 @@ class FakeHost:
         self.noops.append(message)
 
 
-def commands(operation: Any, facts: Mapping[Any, Any], **arguments: Any) -> list[StringCommand]:
-    """What an operation does to a host with these facts."""
-    with ctx_host.use(FakeHost(facts)):
+def commands(
+    operation: Any, facts: Mapping[Any, Any], failed: tuple[str, ...] = (), **arguments: Any
+) -> list[StringCommand]:
+    """What an operation does to a host with these facts, where the run has lost some others."""
+    with ctx_host.use(FakeHost(facts, failed)):
         return list(operation._inner(**arguments))
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from pyinfra.api.facts import FactBase
 
-from hubhost import facts, services
+from hubhost import doctor, facts, services, uninstall
 from hubhost.hostfile import FileState, HostFolder
 from hubhost.images import PresentImage
 from hubhost.isolation import JUMPS, JUMPS6, Policy, chains, chains6, listing
@@ -52,8 +52,28 @@ FACTS: dict[type[FactBase[Any]], dict[str, Any]] = {
     facts.Certificate: {"directory": "/etc/x"},
     facts.ServedCertificate: {"directory": "/etc/x", "address": "172.27.0.4:8000"},
     facts.Container: {"service": SERVICE},
+    facts.VolumeAge: {"volume": "jupyterhub_db_before"},
     facts.Status: {},
+    facts.Evidence: {"script": doctor.script(settings(), "evidence")},
+    facts.Collected: {"script": doctor.script(settings(), "collect")},
+    facts.NewestBackup: {},
+    facts.BackupFolder: {"path": "/mnt/with blank"},
+    facts.RestoreTarget: {},
+    facts.Migration: {},
+    facts.ServiceTokens: {"services": ("lms", "grader.v2")},
     facts.Releases: {"others_image": "mine:1"},
+    facts.Drain: {},
+    facts.Listens: {},
+    facts.Noted: {},
+    facts.DaemonBefore: {},
+    facts.Ours: {"script": uninstall.script(keep_backups=True, daemon="same")},
+    facts.Lost: {},
+    facts.Unheld: {},
+    facts.Updates: {},
+    facts.RebootDue: {},
+    facts.Boot: {},
+    facts.Sessions: {},
+    facts.NotServing: {"services": (SERVICE,)},
 }
 
 
@@ -121,7 +141,7 @@ def docker_host(programs: Programs) -> Programs:
     """A Debian 13 with Docker, as its programs tell of it."""
     programs.add("dockerd")
     programs.add("docker", DOCKER)
-    programs.add("dpkg-query", '[ "$3" = docker.io ] && printf "install ok installed"')
+    programs.add("dpkg-query", '[ "$3" = docker.io ] && printf installed')
     programs.add("systemctl", '[ "$1 $2" = "is-active chrony" ] && echo active')
     programs.says("ss", 'LISTEN 0 128 0.0.0.0:22 0.0.0.0:* users:(("sshd",pid=1,fd=3))')
     programs.says("ip", "172.17.0.0/16 dev docker0 proto kernel scope link src 172.17.0.1")
@@ -181,7 +201,7 @@ def test_a_session_image_that_is_nowhere_is_told(
 
 
 def test_podmans_docker_is_told(docker_host: Programs) -> None:
-    docker_host.add("dpkg-query", '[ "$3" = podman-docker ] && printf "install ok installed"')
+    docker_host.add("dpkg-query", '[ "$3" = podman-docker ] && printf installed')
     assert host_report(docker_host).engine_kind == {"podman"}
 
 
@@ -284,7 +304,7 @@ def test_a_missing_file_has_no_content(programs: Programs, tmp_path: Path) -> No
 # --- Docker ----------------------------------------------------------------------------------
 @pytest.mark.parametrize("package", ["", "docker.io", "docker-ce"])
 def test_the_engines_package_and_debians_version_are_told(package: str, programs: Programs) -> None:
-    programs.add("dpkg-query", f'[ "$3" = "{package}" ] && printf "install ok installed"')
+    programs.add("dpkg-query", f'[ "$3" = "{package}" ] && printf installed')
     found, version = facts.Engine().process(programs.output(command(facts.Engine)))
     assert found == package
     assert version == subprocess.check_output(
@@ -311,7 +331,7 @@ def test_an_engine_half_installed_by_a_killed_run_is_still_debians(programs: Pro
 def test_only_packages_that_are_not_installed_are_missing(programs: Programs) -> None:
     programs.add(
         "dpkg-query",
-        'case "$3" in a) printf "install ok installed";; b) printf "deinstall ok config-files";;'
+        'case "$3" in a) printf installed;; b) printf "deinstall ok config-files";;'
         " *) exit 1;; esac",
     )
     output = programs.output(command(facts.MissingPackages, packages=("a", "b", "c")))
@@ -516,3 +536,64 @@ def test_no_secret_leaves_the_host(programs: Programs, secrets_folder: Path) -> 
     (secrets_folder / "proxy_token").write_text("s3cret")
     (secrets_folder / "service_tokens").write_text("lms:s3cret;grader:s3cret")
     assert "s3cret" not in "\n".join(programs.output(command(facts.Secrets)))
+
+
+# --- Maintenance -----------------------------------------------------------------------------
+def test_sockets_of_the_host_and_its_addresses_are_understood(programs: Programs) -> None:
+    programs.says(
+        "ss",
+        """
+LISTEN 0 128 0.0.0.0:22 0.0.0.0:* users:(("sshd",pid=1,fd=3))
+LISTEN 0 4096 127.0.0.53%lo:53 0.0.0.0:*
+LISTEN 0 128 [::]:22 [::]:* users:(("sshd",pid=1,fd=4))
+""",
+    )
+    programs.says(
+        "ip",
+        """
+1: lo    inet 127.0.0.1/8 scope host lo
+2: eth0    inet 192.0.2.7/24 brd 192.0.2.255 scope global eth0
+""",
+    )
+    found = facts.Listens().process(programs.output(command(facts.Listens)))
+    assert found.addresses == ("192.0.2.7",)
+    assert list(found.ports()) == [("192.0.2.7", 22, "sshd")]
+
+
+def test_a_package_that_is_held_is_installed(programs: Programs) -> None:
+    """dpkg's own word for it is "hold ok installed"."""
+    programs.add("dpkg-query", 'case "$*" in *db:Status-Status*) printf installed ;; esac')
+    asked = command(facts.MissingPackages, packages=("docker.io",))
+    assert programs.output(asked) == []
+
+
+def test_engine_packages_that_are_installed_and_not_held(programs: Programs) -> None:
+    programs.add("dpkg-query", 'case "$3" in docker.io | runc) printf installed ;; esac')
+    programs.says("apt-mark", "docker.io\nothers")
+    assert programs.output(command(facts.Unheld)) == ["runc"]
+
+
+def test_updates_and_those_left_half_done_are_told_once(programs: Programs) -> None:
+    programs.says(
+        "apt-get",
+        """
+Inst libc6 [2.41-1] (2.41-2 Debian:13/stable [amd64])
+Conf libc6 (2.41-2 Debian:13/stable [amd64])
+Conf broken (1.0 Debian:13/stable [all])
+""",
+    )
+    assert programs.output(command(facts.Updates)) == ["broken", "libc6"]
+
+
+@pytest.mark.parametrize(
+    ("version", "due"), [("6.12.57-1", []), ("6.12.63-1", ["linux-image-6.12.57 is 6.12.63-1 now"])]
+)
+def test_a_kernel_of_the_same_name_may_be_another(
+    programs: Programs, version: str, due: list[str]
+) -> None:
+    programs.add("uname", '[ "$1" = -r ] && echo 6.12.57 || echo "#1 SMP Debian 6.12.57-1 (2025)"')
+    programs.says("dpkg-query", version)
+    told = programs.output(
+        command(facts.RebootDue).replace("/boot", "/none").replace("/run", "/no")
+    )
+    assert told == due

@@ -20,17 +20,21 @@ import pytest
 from pyinfra.api.command import StringCommand
 from pyinfra.context import ctx_host, ctx_state
 
-from hubhost import facts, operations, services
+from hubhost import facts, operations, services, uninstall
+from hubhost.drain import Drain
 from hubhost.engine import daemon_configuration
 from hubhost.hostfile import SERVICES_GROUP, FileState, HostFile, HostFolder
 from hubhost.images import ImageSet, PresentImage, build_files
 from hubhost.isolation import JUMPS, JUMPS6, Policy, chains, chains6, listing
+from hubhost.logs import Request
+from hubhost.migrate import Look
 from hubhost.network import Network
 from hubhost.release import Content, History, Release
 from hubhost.rotation import rotations
 from hubhost.secrets import ALL_SECRETS
 from hubhost.service import ContainerState
 from hubhost.tls import names
+from tests.backups import members, tarred
 from tests.unit.core.sample import settings
 from tests.unit.edge.stubs import FakeHost, Programs, commands, stdin, text
 
@@ -69,6 +73,12 @@ SECRETS = {
 }
 
 
+DRAINED = Drain(drained=True, minutes=5, deadline=1_800_000_000)
+DUE = {facts.Drain: Drain(), facts.Updates: ["libc6"], facts.RebootDue: []}
+DONE = {facts.Drain: DRAINED, facts.Updates: [], facts.RebootDue: [], facts.Sessions: 3}
+REMOVAL = uninstall.script(keep_backups=True, daemon="same")
+
+
 def flat(made: list[StringCommand]) -> str:
     return "\n".join(map(text, made))
 
@@ -93,6 +103,77 @@ def test_to_have_the_lock_is_no_change_and_a_plan_does_not_ask_for_it() -> None:
     assert refused("lock: held", executing=False) == []
 
 
+# --- Images of other hosts -------------------------------------------------------------------
+ALL = tuple(image.reference for image in IMAGES.all)
+ELSEWHERE = dict.fromkeys(ALL, ("first", "hub"))
+
+
+def received(**arguments: Any) -> list[Any]:
+    given = {facts.MissingImages: list(ALL)}
+    arguments = {"images": IMAGES.all, "origins": ELSEWHERE} | arguments
+    return commands(operations.received_images, given, **arguments)
+
+
+def test_what_another_host_builds_is_not_built_here_but_taken_from_there() -> None:
+    given = {facts.MissingImages: ["x"]}
+    more: dict[str, Any] = {"settings": SETTINGS, "origins": ELSEWHERE}
+    assert commands(operations.base_image, given, image=IMAGES.base, **more) == []
+    assert commands(operations.start_builds, given, images=IMAGES.built, **more) == []
+    assert commands(operations.built_image, given, image=IMAGES.built[0], **more) == []
+    (command,) = received()
+    source, send, receive = command.args
+    assert (source, receive) == ("first", "zstd -dc | docker load --quiet")
+    assert send.endswith(f"docker save {shlex.join(ALL)} | zstd -1 -T0")
+
+
+def test_where_the_other_host_is_lost_before_it_came_to_that_it_is_built_here() -> None:
+    given = {facts.MissingImages: ["x"]}
+    more: dict[str, Any] = {"settings": SETTINGS, "origins": ELSEWHERE, "failed": ("first",)}
+    assert len(commands(operations.base_image, given, image=IMAGES.base, **more)) == 1
+    assert received(failed=("first",)) == []
+
+
+def test_where_the_other_host_fails_to_build_it_is_one_line(
+    programs: Programs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(operations, "_elsewhere", lambda reference, origins: "first")
+    (command,) = received(failed=("first",))
+    done = programs.run(text(command))
+    assert done.returncode == 1
+    assert done.stderr == (
+        "images: first was to build them for this host, and failed; see there, and deploy again\n"
+    )
+
+
+def test_a_host_alone_is_not_asked() -> None:
+    assert commands(operations.received_images, {}, images=IMAGES.all, origins={}) == []
+
+
+@pytest.mark.parametrize(("free", "sent"), [(601, True), (600, False)])
+def test_images_are_handed_on_where_a_copy_of_them_has_room(
+    programs: Programs, free: int, sent: bool
+) -> None:
+    programs.add(
+        "docker",
+        """case "$1" in
+        info) echo /var/lib ;;
+        image) printf '%s\\n' 300000000 500000000 400000000 ;;
+        save) echo saved ;;
+        esac""",
+    )
+    programs.add("zstd", "cat")
+    programs.says("df", f"Filesystem 1M-blocks Used Available\n/dev/x 1000 1 {free} 1% /")
+    done = programs.run("\n".join(["set -eu", *operations.saved_images(["a", "b", "c"])]))
+    assert (done.stdout, done.returncode) == (("saved\n", 0) if sent else ("", 1))
+    if not sent:
+        assert done.stderr.startswith("disk: to hand on images takes 600 MB, 600 are free; ")
+
+
+def test_what_is_taken_over_is_not_taken_over_again() -> None:
+    done = {facts.Migration: Look.parse(["state done"])}
+    assert commands(operations.take_over, done, deadline=0) == []
+
+
 # Every operation that makes something from nothing, for what is true of them all.
 MAKING: dict[str, Callable[[], list[StringCommand]]] = {
     "exclusive": lambda: refused("lock: held by somebody else"),
@@ -107,6 +188,9 @@ MAKING: dict[str, Callable[[], list[StringCommand]]] = {
     "engine_configuration": lambda: commands(
         operations.engine_configuration, {facts.Content: ""}, subnet=SETTINGS.network_subnet
     ),
+    "show_logs": lambda: commands(
+        operations.show_logs, {}, request=Request(("hub",), "-60", follow=False), prefix="h "
+    ),
     "fresh_engine": lambda: commands(operations.fresh_engine, {facts.EngineIsStale: True}),
     "file_tree": lambda: commands(operations.file_tree, {facts.Files: {}}, files=(FILE,)),
     "folders": lambda: commands(
@@ -114,6 +198,16 @@ MAKING: dict[str, Callable[[], list[StringCommand]]] = {
     ),
     "unit": lambda: commands(operations.unit, {facts.Unit: []}, unit="x.path"),
     "forget": lambda: commands(operations.forget, {facts.Kept: 3}, user="u"),
+    "no_unit": lambda: commands(
+        operations.no_unit,
+        {facts.Files: {"/etc/x": FileState("", 0o644, 0, 0)}},
+        unit="x.timer",
+        files=("/etc/x", "/etc/with blank"),
+    ),
+    "backup": lambda: commands(operations.backup, {}),
+    "unpack_backup": lambda: commands(operations.unpack_backup, {}, lines=["czNjcmV0"]),
+    "restore_files": lambda: commands(operations.restore_files, {}),
+    "restore_data": lambda: commands(operations.restore_data, {}, hub=SERVICE),
     "docker_network": lambda: commands(
         operations.docker_network, {facts.DockerNetwork: None}, network=NETWORK
     ),
@@ -136,6 +230,11 @@ MAKING: dict[str, Callable[[], list[StringCommand]]] = {
         image=IMAGES.built[0],
         settings=SETTINGS,
     ),
+    "received_images": lambda: [StringCommand(received()[0].args[1])],
+    "take_over": lambda: commands(
+        operations.take_over, {facts.Migration: Look.parse(["state begun"])}, deadline=900
+    ),
+    "bring_back": lambda: commands(operations.bring_back, {}),
     "pulled_image": lambda: commands(
         operations.pulled_image, {facts.MissingImages: ["x"]}, reference="mine:1"
     ),
@@ -171,10 +270,29 @@ MAKING: dict[str, Callable[[], list[StringCommand]]] = {
         directory="/etc/integrable-jupyterhub/tls",
         address="172.27.0.4:8000",
     ),
+    "forgotten_cluster": lambda: commands(operations.forgotten_cluster, {facts.VolumeAge: 7}),
     "container": lambda: commands(
         operations.container, {facts.Container: ContainerState("sha256:1", "f")}, service=SERVICE
     ),
+    "note_before": lambda: commands(operations.note_before, {facts.Noted: False}),
+    "held_engine": lambda: commands(operations.held_engine, {facts.Unheld: ["runc"]}),
+    "drain": lambda: commands(operations.drain, {facts.Drain: Drain()}, minutes=5),
+    "undrain": lambda: commands(operations.undrain, {facts.Drain: Drain(drained=True)}),
+    "drain_to_patch": lambda: commands(operations.drain_to_patch, DUE, minutes=5),
+    "sessions_ended": lambda: commands(
+        operations.sessions_ended, DUE | {facts.Drain: DRAINED, facts.Sessions: 1}
+    ),
+    "package_lists": lambda: commands(operations.package_lists, {}),
+    "updates": lambda: commands(operations.updates, DUE),
+    "serving": lambda: commands(
+        operations.serving, {facts.NotServing: ["jupyterhub_hub"]}, services=(SERVICE,)
+    ),
+    "uninstall": lambda: commands(
+        operations.uninstall, {facts.Ours: ["volume x"]}, removal=REMOVAL, daemon_json="{}"
+    ),
 }
+# What is done by a function on the controller, for an answer is looked at, or a host goes away.
+BY_FUNCTION = {"isolation_check", "reboot"}
 
 
 def test_every_operation_is_tried_here() -> None:
@@ -183,7 +301,7 @@ def test_every_operation_is_tried_here() -> None:
         for name, value in vars(operations).items()
         if hasattr(value, "_inner") and value.__module__ == operations.__name__
     }
-    assert defined == set(MAKING)
+    assert defined == set(MAKING) | BY_FUNCTION
 
 
 @pytest.mark.parametrize("name", MAKING)
@@ -202,13 +320,48 @@ def test_no_secret_is_in_a_command(name: str) -> None:
 @pytest.mark.parametrize("name", MAKING)
 def test_a_script_of_several_lines_stops_at_its_first_error(name: str) -> None:
     for command in MAKING[name]():
-        assert "\n" not in text(command) or text(command).startswith("set -eu\n")
+        # (An uninstall goes on, and tells what it could not remove.)
+        assert "\n" not in text(command) or text(command).startswith(("set -eu\n", "mode=remove\n"))
+
+
+# --- Backups ---------------------------------------------------------------------------------
+def test_what_is_no_more_wanted_goes_and_what_is_not_there_is_left_alone() -> None:
+    assert "rm -f /etc/x '/etc/with blank'\nsystemctl daemon-reload" in flat(MAKING["no_unit"]())
+    nothing = commands(operations.no_unit, {facts.Files: {}}, unit="x.timer", files=("/etc/x",))
+    assert nothing == []
+
+
+def test_a_backup_comes_whole_or_the_restore_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`about` is the last in it: tar itself takes an end between two files for the end."""
+    monkeypatch.setattr(operations, "RESTORE_WORK", tmp_path / "work")
+    monkeypatch.setattr(operations, "STATE", tmp_path)
+    monkeypatch.setattr(operations, "TLS", tmp_path / "tls")
+    monkeypatch.setattr(operations, "SECRETS", tmp_path / "secrets")
+    tar = tarred(members(SETTINGS))
+    for sent, whole in ((tar, True), (tar[: tar.rindex(b"about\0")], False)):
+        lines = [
+            base64.b64encode(sent[i : i + 300]).decode() + "\n" for i in range(0, len(sent), 300)
+        ]
+        (command,) = commands(operations.unpack_backup, {}, lines=lines)
+        done = subprocess.run(
+            ["sh", "-c", text(command)], input="".join(lines), text=True, check=False
+        )
+        assert (done.returncode == 0) is whole
+        assert stat.S_IMODE((tmp_path / "work").stat().st_mode) == 0o700
 
 
 # --- Packages and the engine -----------------------------------------------------------------
 def test_only_missing_packages_are_installed() -> None:
     (command,) = MAKING["packages"]()
-    assert text(command).splitlines()[-1].endswith("install --no-install-recommends a")
+    lines = text(command).splitlines()
+    (at,) = [
+        n for n, line in enumerate(lines) if line.endswith("install --no-install-recommends a")
+    ]
+    # What it brought along is told from what was there.
+    assert "> installing" in lines[at - 1]
+    assert "comm -13 installing - >> installed" in lines[at + 1]
 
 
 def test_when_nothing_is_missing_no_package_list_is_fetched() -> None:
@@ -555,6 +708,27 @@ def test_a_failed_build_shows_its_last_lines(programs: Programs, tmp_path: Path)
     )
 
 
+def test_a_context_that_nobody_needs_any_more_is_read_to_its_end(
+    programs: Programs, tmp_path: Path
+) -> None:
+    """Or whoever sends it finds the connection closed."""
+    programs.add("docker")  # the image is there by now
+    programs.add("flock")
+    (command,) = MAKING["built_image"]()
+    script = text(command).replace("/run/lock/", f"{tmp_path}/")
+    with subprocess.Popen(
+        ["sh", "-c", script],
+        stdin=subprocess.PIPE,
+        env={"PATH": f"{programs.folder}:/usr/bin:/bin"},
+    ) as run:
+        assert run.stdin
+        for _ in range(100):
+            run.stdin.write(b"A" * 100_000)
+            run.stdin.flush()
+        run.stdin.close()
+    assert run.returncode == 0
+
+
 def test_builds_leave_half_of_the_cores(programs: Programs, tmp_path: Path) -> None:
     programs.add("nproc", "echo 6")
     for program in ("docker", "systemctl"):
@@ -599,6 +773,14 @@ def test_old_images_are_deleted_and_old_build_caches_with_them() -> None:
 def test_with_nothing_old_nothing_is_deleted() -> None:
     given = {facts.OurImages: OLD[2:], facts.Releases: HISTORY}
     assert commands(operations.prune_images, given, settings=SETTINGS) == []
+
+
+# --- The database of before ----------------------------------------------------------------------
+@pytest.mark.parametrize("age", [None, 0, 6])
+def test_the_cluster_of_before_is_kept_for_a_week(age: int | None) -> None:
+    assert commands(operations.forgotten_cluster, {facts.VolumeAge: age}) == []
+    gone = MAKING["forgotten_cluster"]()
+    assert list(map(text, gone)) == ["docker volume rm jupyterhub_db_before"]
 
 
 # --- Releases --------------------------------------------------------------------------------
@@ -787,3 +969,72 @@ def test_any_other_is_for_the_program_that_hands_over(changes: dict[str, Any]) -
     (command,) = commands(operations.container, given, service=SERVICE)
     assert text(command).endswith("/etc/integrable-jupyterhub/release.sh run")
     assert stdin(command) == SERVICE.definition()
+
+
+# --- Maintenance -----------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("state", "changes"),
+    [
+        (Drain(), True),
+        (Drain(drained=True, minutes=5, deadline=1), False),
+        (Drain(drained=True, minutes=6, deadline=1), True),
+        (Drain(drained=True), True),
+    ],
+)
+def test_to_drain_again_moves_no_deadline_but_for_another_one(state: Drain, changes: bool) -> None:
+    made = commands(operations.drain, {facts.Drain: state}, minutes=5)
+    assert bool(made) == changes
+
+
+def test_a_hub_that_is_not_drained_need_not_be_undrained() -> None:
+    assert commands(operations.undrain, {facts.Drain: Drain()}) == []
+    assert commands(operations.undrain, {facts.Drain: None}) == []
+
+
+def test_where_nothing_is_to_be_patched_nobody_is_bothered() -> None:
+    calm = DONE | {facts.Drain: Drain()}
+    assert commands(operations.drain_to_patch, calm, minutes=5) == []
+    assert commands(operations.sessions_ended, DONE) == []
+    assert commands(operations.updates, calm) == []
+    assert commands(operations.reboot, calm) == []
+
+
+@pytest.mark.parametrize("due", [{facts.Updates: ["x"]}, {facts.RebootDue: ["a kernel"]}])
+def test_an_update_or_a_reboot_is_due(due: dict[Any, Any]) -> None:
+    assert commands(operations.drain_to_patch, DONE | {facts.Drain: Drain()} | due, minutes=5)
+
+
+def test_a_patch_that_goes_on_keeps_the_deadline() -> None:
+    assert commands(operations.drain_to_patch, DUE | {facts.Drain: DRAINED}, minutes=5) == []
+    without = Drain(drained=True)
+    assert commands(operations.drain_to_patch, DUE | {facts.Drain: without}, minutes=5)
+
+
+def test_the_engines_hold_comes_back_whatever_the_update_does() -> None:
+    (command,) = MAKING["updates"]()
+    lines = text(command).splitlines()
+    (held,) = [n for n, line in enumerate(lines) if "trap 'hold hold' EXIT; hold unhold" in line]
+    assert lines[held + 1].endswith("full-upgrade")
+
+
+def test_what_is_noted_is_not_noted_again_and_what_is_held_not_held() -> None:
+    assert commands(operations.note_before, {facts.Noted: True}) == []
+    assert commands(operations.held_engine, {facts.Unheld: []}) == []
+
+
+def test_services_that_serve_are_not_waited_for() -> None:
+    assert commands(operations.serving, {facts.NotServing: []}, services=(SERVICE,)) == []
+
+
+@pytest.mark.parametrize("told", [[], ["stays: backups in /x"]])
+def test_a_host_without_anything_of_ours_is_left_alone(told: list[str]) -> None:
+    made = commands(operations.uninstall, {facts.Ours: told}, removal=REMOVAL, daemon_json="")
+    assert made == []
+
+
+def test_what_daemon_json_becomes_is_in_no_argument() -> None:
+    made = commands(
+        operations.uninstall, {facts.Ours: ["x"]}, removal=REMOVAL, daemon_json='{"proxy": "pw"}'
+    )
+    assert "pw" not in flat(made)
+    assert stdin(made[0]) == '{"proxy": "pw"}'

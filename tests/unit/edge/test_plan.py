@@ -22,8 +22,9 @@ from hubhost.secrets import ALL_SECRETS
 from tests.unit.core.sample import ROOT
 
 ROLES = [
-    *("Preflight", "Sessions", "Docker", "Images", "Network", "Firewall", "Secrets", "TLS"),
-    *("Handover", "Database", "Proxy", "Docker filter", "Forget", "Hub", "Release"),
+    *("Preflight", "Record", "Sessions", "Docker", "Images", "Network", "Firewall", "Secrets"),
+    *("TLS", "Handover", "Database", "Proxy", "Docker filter", "Forget", "Daily", "Hub"),
+    *("Backup", "Release"),
 ]
 PROGRESS = r"""
 --> (Loading config|Loading inventory|Connecting to hosts|Disconnecting from hosts)\.\.\.
@@ -57,9 +58,10 @@ def pyinfra(
     *arguments: str,
     script: str = "deploy.py",
     variables: Mapping[str, str] | None = None,
+    hosts: str = '["@fake/hub"]',
     **data: Any,
 ) -> Run:
-    (folder / "inventory.py").write_text('hubs = ["@fake/hub"]\n')
+    (folder / "inventory.py").write_text(f"hubs = {hosts}\n")
     settings = [word for key, value in data.items() for word in ("--data", f"{key}={value}")]
     done = subprocess.run(
         [
@@ -109,9 +111,11 @@ def test_a_dry_run_on_a_bare_host_succeeds(planned: Run) -> None:
 def test_the_plan_is_a_checklist_that_a_person_reads(planned: Run) -> None:
     assert planned.plan == [
         "Preflight | Take the host's lock",
+        "Record | Note what is on the host before anything is changed",
         "Sessions | Write the runtime and the rules of sessions",
         "Docker | Configure Docker",
         "Docker | Install Docker and the tools that build images",
+        "Docker | Hold the engine's packages, which make patch moves",
         "Docker | Start Docker",
         "Docker | Restart Docker if its configuration changed",
         "Images | Make the base image",
@@ -121,14 +125,14 @@ def test_the_plan_is_a_checklist_that_a_person_reads(planned: Run) -> None:
         "Images | Build the filter image",
         "Images | Build the hub image",
         "Images | Build the notebook image",
+        "Images | Load images built elsewhere",
         "Network | Create jupyterhub_network",
         "Firewall | Write the rules",
         "Firewall | Apply the rules",
         "Secrets | Make the secrets that are missing",
         "TLS | Make a self-signed certificate",
-        "TLS | Write the daily look at the certificate",
-        "TLS | Look at the certificate daily",
         "Handover | Write the program",
+        "Database | Delete the cluster of a former PostgreSQL, a week after",
         "Database | Run the database",
         "Proxy | Run the proxy",
         "Proxy | Serve the certificate",
@@ -137,8 +141,11 @@ def test_the_plan_is_a_checklist_that_a_person_reads(planned: Run) -> None:
         "Forget | Make the folders that the hub writes to",
         "Forget | Write the script and its units",
         "Forget | Watch for requests to forget a user",
+        "Daily | Write the daily look, and what shows logs",
+        "Daily | Look daily",
         "Hub | Configure the hub",
         "Hub | Run the hub",
+        "Backup | Make no backups",
         "Release | Record what runs",
         "Release | Delete images that no recorded release needs",
     ]
@@ -224,3 +231,32 @@ def test_a_rotation_of_nothing_is_one_line_before_anything_runs(tmp_path: Path) 
     (line,) = run.error_lines
     assert line.startswith("SECRET: there is no 'cookies'; name one or more of database_password")
     assert run.commands == []
+
+
+@pytest.mark.parametrize(
+    ("script", "variables", "line"),
+    [
+        ("restore", {}, "FILE: not set; make restore FILE=backup.age KEY=key.txt"),
+        ("restore", {"RESTORE_FILE": "x.age"}, "KEY: not set; make restore"),
+        (
+            "backup",
+            {"BACKUP_TO": "/nowhere"},
+            "TO: /nowhere is no folder that can be written here;",
+        ),
+        ("backup", {}, "backup_recipients: @fake/hub was deployed without any, so nobody"),
+    ],
+)
+def test_a_backup_or_restore_that_cannot_be_is_one_line(
+    script: str, variables: dict[str, str], line: str, tmp_path: Path
+) -> None:
+    run = pyinfra(tmp_path, "-y", script=f"ops/{script}.py", variables=variables)
+    (said,) = run.error_lines
+    assert said.startswith(line)
+    assert run.exit_code != 0
+
+
+def test_a_restore_names_its_host(tmp_path: Path) -> None:
+    """An inventory of several must not all become one."""
+    two = '["@fake/hub", "@fake/other"]'
+    run = pyinfra(tmp_path, "-y", script="ops/restore.py", hosts=two)
+    assert run.error_lines[0] == "HOST: the inventory has 2 hosts; name one: HOST=@fake/hub"

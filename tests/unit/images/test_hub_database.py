@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from integrable_jupyterhub import database
+from integrable_jupyterhub import database, revisions
 from integrable_jupyterhub.config import ConfigError
 from jupyterhub import orm
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.orm import Session
 
 OLD, NEW, OTHER = "o" * 64, "n" * 64, "x" * 64
@@ -81,3 +81,12 @@ def test_a_database_that_never_comes_is_said_in_one_line_without_the_password() 
         database.wait(create_engine(url), seconds=0, say=lambda _: None, pause=lambda _: None)
     assert "verysecret" not in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_it_tells_which_schemas_it_knows_its_own_first(
+    session: Session, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert revisions.main() == 0
+    known = capsys.readouterr().out.split()
+    assert known[0] == session.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    assert "4621fec11365" in known  # JupyterHub 5's

@@ -11,9 +11,10 @@ from typing import Any
 
 import integrable_jupyterhub
 import pytest
-from integrable_jupyterhub import embedding, gone
+from integrable_jupyterhub import drain, embedding, gone
 from integrable_jupyterhub.config import EndedPage
 from integrable_jupyterhub.gone import (
+    Maintenance,
     NoServer,
     NoSession,
     Unreachable,
@@ -90,6 +91,7 @@ async def hub(**page: Any) -> AsyncIterator[Asker]:
         [
             (r"/user/(?P<user_name>[^/]+)(?P<rest>/.*)?", NoServer),
             (r"/hub/login", NoSession),
+            (r"/hub/maintenance", Maintenance),
             (r"/hub/error/(?P<code>\d+)", Unreachable),
             (r"/hub/api/x", Api),
         ],
@@ -254,3 +256,40 @@ async def test_without_origins_nobody_frames_and_nobody_asks() -> None:
         headers = (await here.ask("/hub/api/x", Origin=LMS)).headers
     assert headers["Content-Security-Policy"] == "frame-ancestors 'none'; default-src 'none'"
     assert not {"Access-Control-Allow-Origin", "Access-Control-Allow-Credentials"} & headers.keys()
+
+
+# --- Drained ---------------------------------------------------------------------------------
+@pytest.fixture
+def drained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "state.json"
+    file.write_text('{"minutes": 1, "deadline": 4102444800}')
+    monkeypatch.setattr(drain, "FILE", file)
+
+
+@pytest.mark.usefixtures("drained")
+@in_loop
+async def test_while_the_hub_is_drained_people_read_of_maintenance_and_programs_the_truth() -> None:
+    async with hub(text_en="Our own words.") as here:
+        person = await here.ask("/user/stopped/lab", Accept="text/html")
+        german = await here.ask("/user/nobody/lab", Accept_Language="de")
+        program = await here.ask("/user/stopped/api/status")
+        starting = await here.ask("/user/starting/lab")
+        login = await here.ask("/hub/login?next=x")
+        told = await here.ask("/hub/maintenance")
+    assert (person.code, german.code, program.code) == (503, 503, 424)
+    assert int(person.headers["Retry-After"]) > 3600
+    assert "<h1>Maintenance</h1>" in person.body.decode()
+    assert "Our own words" not in person.body.decode()
+    assert "Wartungsarbeiten" in german.body.decode()
+    # Who has no valid token is told so, whatever else is the matter.
+    assert login.code == 403
+    assert starting.headers["Retry-After"] == "2"
+    assert json.loads(told.body) == {"drained": True, "ends": "2100-01-01T00:00:00+00:00"}
+
+
+@in_loop
+async def test_a_hub_that_is_not_drained_says_so() -> None:
+    async with hub() as here:
+        told = await here.ask("/hub/maintenance")
+    assert json.loads(told.body) == {"drained": False, "ends": None}
+    assert told.headers["Cache-Control"] == "no-store"

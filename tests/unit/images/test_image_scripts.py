@@ -82,6 +82,20 @@ def test_an_empty_volume_gets_a_cluster_with_role_and_database(database: Scripts
     assert database.log.read_text().splitlines()[-1].startswith("postgres -c config_file=")
 
 
+def test_a_full_volume_is_waited_for_and_not_written_to(database: Scripts) -> None:
+    """The second look finds room; `sleep` does not hold up the test."""
+    database.program(
+        "df", f"printf 'Avail\n'; grep -q sleep {database.log} && echo ' 41' || echo ' 39'"
+    )
+    database.program("sleep", f"! grep -q initdb {database.log}")
+    result = run_database(database)
+    assert result.returncode == 0
+    assert result.stderr.splitlines() == [
+        "database: waits, for less than 40 MB are free on its volume; make room"
+    ]
+    assert len(sql(database)) == 3
+
+
 def test_a_cluster_is_kept_and_its_password_set_again(database: Scripts) -> None:
     run_database(database)
     (database.secrets / "database_password").write_text("another\n")

@@ -119,20 +119,32 @@ def test_nobody_embeds_a_session_by_default(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize(
-    ("env", "origins", "idle", "age"),
+    ("env", "told"),
     [
-        ({}, [], None, None),
-        ({"ACCESS_CONTROL_ORIGINS": "https://a;https://b"}, ["https://a", "https://b"], None, None),
-        ({"CULL_IDLE_SECONDS": "1800", "CULL_MAX_AGE_SECONDS": "28800"}, [], 1800, 28800),
+        ({}, {}),
+        (
+            {"ACCESS_CONTROL_ORIGINS": "https://a;https://b"},
+            {"origins": ["https://a", "https://b"]},
+        ),
+        (
+            {"CULL_IDLE_SECONDS": "1800", "CULL_MAX_AGE_SECONDS": "28800"},
+            {"idleSeconds": 1800, "maxAgeSeconds": 28800},
+        ),
+        ({"JUPYTERHUB_BASE_URL": "/jupyter/"}, {"hub": "/jupyter/hub/"}),
     ],
 )
 def test_pages_are_told_who_may_send_them_messages_and_when_the_session_ends(
-    env: dict[str, str], origins: list[str], idle: int | None, age: int | None,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+    env: dict[str, str], told: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = server_config(monkeypatch, **env).ServerApp.tornado_settings
     assert settings["page_config_data"] == {
-        "integrableJupyterHub": {"origins": origins, "idleSeconds": idle, "maxAgeSeconds": age}
+        "integrableJupyterHub": {
+            "origins": [],
+            "idleSeconds": None,
+            "maxAgeSeconds": None,
+            "hub": "",
+            **told,
+        }
     }
 
 

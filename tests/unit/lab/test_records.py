@@ -38,7 +38,7 @@ def lab_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
 
 @pytest.mark.parametrize("name", BAD_NAMES)
 def test_other_names_are_refused(name: str) -> None:
-    with pytest.raises(LabError, match="use demo, or test-"):
+    with pytest.raises(LabError, match="use demo, vm, or test-"):
         folder(name)
 
 
@@ -52,6 +52,7 @@ def test_host_json_has_what_the_inventory_reads(lab_host: Host) -> None:
     written = json.loads((lab_host.folder / "host.json").read_text())
     assert set(written) == {
         "name", "debian", "ssh", "public_host", "public_port", "container", "extra_ca_certificates",
+        "driver", "patience",
     }  # fmt: skip
     assert set(written["ssh"]) == {"host", "port", "user", "key", "known_hosts"}
 
@@ -136,7 +137,7 @@ def test_the_tag_follows_the_recipe_and_the_suite(monkeypatch: pytest.MonkeyPatc
     before = image.tag(13)
     assert before.startswith("jupyterhub-lab:trixie-")
     assert image.tag(12).startswith("jupyterhub-lab:bookworm-")
-    monkeypatch.setattr(image, "_PACKAGES", ("another",))
+    monkeypatch.setattr(image, "PACKAGES", ("another",))
     assert image.tag(13) != before
 
 

@@ -1,4 +1,7 @@
-/** A session ends when nobody uses it, or when it is old: people hear of it some minutes before. */
+/**
+ * A session ends when nobody uses it, or when it is old: people hear of it some minutes before.
+ * Of its end for maintenance they hear at once.
+ */
 import { type App, ask } from './jupyter';
 import { tell } from './messages';
 import type { Settings } from './settings';
@@ -6,14 +9,15 @@ import type { Settings } from './settings';
 /** How long before the end. */
 const NOTICE_MS = 5 * 60_000;
 const AGAIN_MS = 15_000;
+const MAINTENANCE_MS = 20_000;
 /** setTimeout takes no longer times. */
 const LATEST_MS = 2 ** 31 - 1;
 
 export interface End {
   /** Milliseconds since 1970, by the server's clock. */
   readonly at: number;
-  /** Activity moves it. */
-  readonly idle: boolean;
+  /** Activity moves the end of one that is idle. */
+  readonly cause: 'idle' | 'age' | 'maintenance';
 }
 
 /** When the hub will end a session of this `status` (of /api/status); undefined: never. */
@@ -22,22 +26,26 @@ export function end(
   status: { started: string; last_activity: string }
 ): End | undefined {
   const ends: End[] = [];
-  const add = (from: string, seconds: number | null, idle: boolean) =>
-    seconds !== null && ends.push({ at: Date.parse(from) + seconds * 1000, idle });
-  add(status.started, maxAgeSeconds, false);
-  add(status.last_activity, idleSeconds, true);
-  return ends.sort((a, b) => a.at - b.at)[0];
+  const add = (from: string, seconds: number | null, cause: End['cause']) =>
+    seconds !== null && ends.push({ at: Date.parse(from) + seconds * 1000, cause });
+  add(status.started, maxAgeSeconds, 'age');
+  add(status.last_activity, idleSeconds, 'idle');
+  return first(ends);
 }
+
+const first = (ends: readonly End[]): End | undefined => [...ends].sort((a, b) => a.at - b.at)[0];
 
 const WORDS = {
   en: {
     idle: 'Nobody has used this session for a while. It ends, and its files are deleted, at',
     age: 'The time of this session is up soon. It ends, and its files are deleted, at',
+    maintenance: 'The service is going into maintenance. This session ends, and its files are deleted, at',
     keep: 'Keep the session'
   },
   de: {
     idle: 'Diese Sitzung wird schon länger nicht benutzt. Sie endet, und ihre Dateien werden gelöscht, um',
     age: 'Die Zeit dieser Sitzung läuft bald ab. Sie endet, und ihre Dateien werden gelöscht, um',
+    maintenance: 'Wartungsarbeiten stehen an. Diese Sitzung endet, und ihre Dateien werden gelöscht, um',
     keep: 'Sitzung behalten'
   }
 };
@@ -48,9 +56,12 @@ export function watch(app: App, settings: Settings): void {
   let etag = '';
   let status: { started: string; last_activity: string } | undefined;
   let timer = 0;
+  let own: End | undefined;
+  let maintenance: End | undefined;
   let shown: { banner: HTMLElement; end: End } | undefined;
 
-  function show(next: End | undefined): void {
+  function show(): void {
+    const next = first([own, maintenance].filter(end => end !== undefined));
     if (next?.at === shown?.end.at) return;
     shown?.banner.remove();
     shown = next && { banner: banner(next, keep), end: next };
@@ -78,7 +89,8 @@ export function watch(app: App, settings: Settings): void {
       const next = status && end(settings, status);
       const now = Date.parse(answer.headers.get('Date') ?? '') || Date.now();
       const early = next ? next.at - NOTICE_MS - now : LATEST_MS;
-      show(early <= 0 ? next : undefined);
+      own = early <= 0 ? next : undefined;
+      show();
       wait = Math.min(Math.max(early, AGAIN_MS), LATEST_MS);
     } catch {
       // The network or the session is away; JupyterLab says so.
@@ -86,9 +98,22 @@ export function watch(app: App, settings: Settings): void {
     timer = window.setTimeout(look, wait);
   }
   void look();
+
+  async function lookAtHub(): Promise<void> {
+    try {
+      const answer = await fetch(`${settings.hub}maintenance`, { cache: 'no-store' });
+      const { ends } = await answer.json();
+      maintenance = ends ? { at: Date.parse(ends), cause: 'maintenance' } : undefined;
+      show();
+    } catch {
+      // The hub restarts, or is one that knows of none.
+    }
+    setTimeout(lookAtHub, MAINTENANCE_MS);
+  }
+  if (settings.hub) void lookAtHub();
 }
 
-function banner({ at, idle }: End, keep: () => Promise<void>): HTMLElement {
+function banner({ at, cause }: End, keep: () => Promise<void>): HTMLElement {
   const lang = navigator.language.startsWith('de') ? 'de' : 'en';
   const words = WORDS[lang];
   const time = new Date(at).toLocaleTimeString(lang, { hour: '2-digit', minute: '2-digit' });
@@ -99,8 +124,8 @@ function banner({ at, idle }: End, keep: () => Promise<void>): HTMLElement {
   element.style.cssText =
     'position:fixed;inset:auto 0 0;z-index:10000;padding:8px 16px;text-align:center;' +
     'font:14px/1.5 sans-serif;color:#000;background:#ffe08a;border-top:2px solid #7a5b00';
-  element.append(`${idle ? words.idle : words.age} ${time}. `);
-  if (idle) {
+  element.append(`${words[cause]} ${time}. `);
+  if (cause === 'idle') {
     const button = document.createElement('button');
     button.textContent = words.keep;
     button.style.cssText =

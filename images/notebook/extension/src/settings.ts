@@ -6,6 +6,8 @@ export interface Settings {
   readonly idleSeconds: number | null;
   /** Older than this, it ends; null: not by that. Seconds. */
   readonly maxAgeSeconds: number | null;
+  /** The hub's address, as in `/hub/`; empty: unknown. */
+  readonly hub: string;
   readonly saveBeforeUnload: boolean;
   readonly preventBeforeUnloadPropagation: boolean;
 }
@@ -25,6 +27,7 @@ export function settings(): Settings {
     origins: [],
     idleSeconds: null,
     maxAgeSeconds: null,
+    hub: '',
     saveBeforeUnload: false,
     preventBeforeUnloadPropagation: false,
     ...pageConfig().data[SETTINGS]
