@@ -9,7 +9,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from hubhost.images import BUILD_SLICE, BUILD_SLICE_UP
+from hubhost.images import BUILD_SLICE
+from hubhost.operations import BUILD_SLICE_UP
 from tests.lab import Host, engine
 from tests.lab.client import Hub
 
