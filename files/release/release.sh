@@ -185,12 +185,12 @@ keep)
     settle "$2"
     ;;
 back)
-    while read -r key reference id; do
-        case "$key $reference" in "images $prefix"*) docker image tag "$id" "$reference" ;; esac
-    done <"$releases/$2/about"
     for name in $names; do # before anything is touched: the database may know too much for it
         (eval "$(cat "$releases/$2/services/$name")" && "$carry" may "$name" "$image") || exit 1
     done
+    while read -r key reference id; do
+        case "$key $reference" in "images $prefix"*) docker image tag "$id" "$reference" ;; esac
+    done <"$releases/$2/about"
     restore "$2"
     for name in $names; do
         run "$(cat "$releases/$2/services/$name")"

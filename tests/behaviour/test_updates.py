@@ -282,12 +282,10 @@ def test_a_rollback_brings_back_what_ran_before(
     code, found = report(deployment)
     assert code == 1, "drift is a warning"
     assert found["status"]["release"] == earlier
-    assert [name for name in found["drift"] if name != PRUNE] == [
+    # What a plan can see: that the services follow, it tells when the files are there.
+    assert [name for name in found["drift"] if not name.startswith("Release")] == [
         "Docker filter | Configure the Docker filter",
-        "Docker filter | Run the Docker filter",
         "Hub | Configure the hub",
-        "Hub | Run the hub",
-        RECORD,
     ]
     assert deployment.run("--dry", session_pids=200, cull_max_age_seconds=20000).exit_code == 0
     assert deployment.run(session_pids=200, cull_max_age_seconds=20000).changed == []
