@@ -49,8 +49,8 @@ apt-get -qq install --no-install-recommends -y docker.io docker-cli docker-build
 tar -ch /usr/bin/sleep /lib64/ld-linux-x86-64.so.2 /lib/x86_64-linux-gnu/libc.so.6 \
     2>/dev/null | docker import - others/app:1 >/dev/null
 docker volume create others >/dev/null
-docker run --init --detach --name others --volume others:/data \
-    others/app:1 /usr/bin/sleep 1d >/dev/null
+docker run --init --detach --name others --volume others:/data others/app:1 \
+    /usr/bin/sleep 1d >/dev/null
 systemctl restart docker
 """
 # A repository of one package, whose update wants leave; that stands for a failure half way. It is
