@@ -34,6 +34,7 @@ EMULATED = 10
 
 SSH_START_S = 600  # emulated, on a busy machine
 KVM_START_S = 15
+QEMU_START_S = 60
 STOP_S = 20
 
 PACKAGES = (*image.PACKAGES, "linux-image-cloud-amd64", "initramfs-tools", "udev", "ifupdown")
@@ -123,13 +124,18 @@ def start(where: str) -> tuple[int, int]:
         accelerate = kvm(where)
         how = "by KVM" if accelerate else "emulated, for KVM boots nothing here: slow"
         engine.say(f"booting {Path(where).parent.name}, {how}")
-        started = subprocess.run(
-            command(Path(where), kvm=accelerate, ports=(_free_port(), _free_port())),
-            stdin=subprocess.DEVNULL, capture_output=True, check=False, text=True,
-        )  # fmt: skip
-        if started.returncode:
-            told = started.stderr.strip().splitlines() or ["no message"]
-            raise LabError(f"QEMU does not start: {told[-1]}")
+        pid, log = Path(where) / "pid", Path(where) / "qemu.log"
+        pid.unlink(missing_ok=True)
+        with log.open("a") as said:  # it also says there who ended it
+            # A session of its own, so that neither Ctrl-C nor the end of make reaches it.
+            process = subprocess.Popen(
+                command(Path(where), kvm=accelerate, ports=(_free_port(), _free_port())),
+                stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True,
+            )  # fmt: skip
+        engine.until(lambda: pid.exists() or process.poll() is not None, QEMU_START_S)
+        if not pid.exists():
+            told = log.read_text().strip().splitlines() or ["no message"]
+            raise LabError(f"QEMU does not start: {told[-1]}; its log: {log}")
     forwards = re.findall(r"hostfwd=tcp:127\.0\.0\.1:(\d+)-", " ".join(_arguments(where)))
     return int(forwards[0]), int(forwards[1])
 
@@ -166,7 +172,7 @@ def patience(where: str) -> int:
 
 
 def command(where: Path, *, kvm: bool, ports: tuple[int, int]) -> list[str]:
-    """QEMU for the machine in *where*; it outlives its caller, who is told when it runs."""
+    """QEMU for the machine in *where*."""
     forwards = (
         f"hostfwd=tcp:127.0.0.1:{port}-:{to}" for port, to in zip(ports, (22, 8000), strict=True)
     )
@@ -177,7 +183,7 @@ def command(where: Path, *, kvm: bool, ports: tuple[int, int]) -> list[str]:
         "-device", "virtio-net-pci,netdev=net", "-device", "virtio-rng-pci",
         "-serial", f"file:{where / 'console.log'}",
         "-append", f"{CONSOLE} {SYSTEM} systemd.hostname={where.parent.name}",
-        "-pidfile", str(where / "pid"), "-daemonize",
+        "-pidfile", str(where / "pid"),
     ]  # fmt: skip
 
 
