@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.deployment import Deployment
+from tests.deployment import Deployment, Run
 from tests.faults import Fault
 from tests.lab import Host, engine
-from tests.lab.client import Hub
 
 SERVICES = "jupyterhub_db jupyterhub_proxy jupyterhub_filter jupyterhub_hub"
 FULL_SECONDS = 30
@@ -29,6 +28,10 @@ docker stop -t 20 {SERVICES} >/dev/null; systemctl stop docker.socket docker
 umount /var/lib/docker; umount /mnt/small
 systemctl start docker; docker start {SERVICES} >/dev/null
 """
+SERVE = (
+    "docker exec jupyterhub_hub python -m integrable_jupyterhub health"
+    " && docker exec jupyterhub_proxy node /opt/proxy/health.js"
+)
 FILL = (
     "dd if=/dev/zero of=/var/lib/docker/fill bs=1M status=none 2>/dev/null; df -m /var/lib/docker"
 )
@@ -41,10 +44,10 @@ docker exec jupyterhub_db sh -c 'for file in 1 2 3 4 5 6 7 8; do
 
 
 @pytest.fixture
-def small_disk(deployment: Deployment, host: Host, hub: Hub) -> Iterator[None]:
+def small_disk(deployment: Deployment, host: Host, first_run: Run) -> Iterator[None]:
     try:
         host.sh(SMALL, timeout=300)
-        assert engine.until(lambda: hub.call("GET", "/users").status_code == 200, 120)
+        assert engine.until(lambda: host.run("sh", "-c", SERVE, check=False).returncode == 0, 120)
         yield
     finally:
         host.sh(BIG, timeout=300)
