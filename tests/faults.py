@@ -76,10 +76,11 @@ class Fault:
         }
 
     @contextmanager
-    def watched(self, what: str) -> Iterator[dict[str, Watch]]:
+    def watched(self, what: str, api_back: float = BACK_SECONDS) -> Iterator[dict[str, Watch]]:
         """Break something in the `with` block; afterwards all must be back, nothing lost.
 
-        The doors that are watched come along; what they saw is whole after the block.
+        The doors that are watched come along; what they saw is whole after the block. `api_back`:
+        seconds that the API may be away, where what breaks is a run that was replacing the hub.
         """
         doors, over = self.doors(), threading.Event()
 
@@ -120,8 +121,9 @@ class Fault:
         # By a client of its own: the old one's connection may have been cut.
         again = Session(self.session.url, self.session.token, self.session.ca)
         assert again.run("x + 1", kernel=self.kernel).value == "42", "the kernel is lost"
-        for door in doors.values():
-            assert door.away < BACK_SECONDS
+        limits = {"API": api_back, "session": BACK_SECONDS}
+        for name, door in doors.items():
+            assert door.away < limits[name], name
             # Nothing that a client would take for an answer: that it may not, or that it is gone.
             assert not door.statuses & {401, 403, 404, 424}
 
