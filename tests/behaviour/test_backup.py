@@ -25,6 +25,7 @@ ARCHIVES = "/var/lib/integrable-jupyterhub/hub/archive"
 ARCHIVE = f"{'0' * 32}-4000000000-{'1' * 8}"  # far in the future: it does not expire
 STRAY = "/etc/integrable-jupyterhub/secrets/service_tokens.bak"
 RESTORE = "make restore FILE=BACKUP KEY=KEY"
+RESTORE_SIGNED = "make restore FILE=BACKUP KEY=KEY SIGNER=FINGERPRINT"
 STATE = (
     "docker ps -aq --no-trunc; find /etc/integrable-jupyterhub -type f -exec sha256sum {} +;"
     " ls /var/lib/integrable-jupyterhub"
@@ -84,7 +85,7 @@ def refused(
 ) -> str:
     """The host must not be touched."""
     before = deployment.host.sh(STATE)
-    typed = f"{RESTORE} SIGNER=FINGERPRINT" if signer else RESTORE
+    typed = RESTORE_SIGNED if signer else RESTORE
     done = deployment.runbook(typed, BACKUP=str(file), KEY=str(key), FINGERPRINT=signer)
     assert done.exit_code != 0
     said = done.output.partition("--> pyinfra error")[2].partition(": ")[2].splitlines()[0]
@@ -135,7 +136,9 @@ def test_only_the_key_reads_it_and_the_newest_are_kept(
     assert token in plain
     # What is not encrypted does not outlive the making.
     assert "backup-work" not in host.sh("ls /var/lib/integrable-jupyterhub")
-    timers = deployment.runbook(f"host# systemctl list-timers {UNIT}.timer").stdout
+    timers = deployment.runbook(
+        "host# systemctl list-timers integrable-jupyterhub-backup.timer"
+    ).stdout
     assert re.search(r" 03:(0\d|1[0-5]):", timers), timers
 
 
@@ -149,7 +152,7 @@ def test_a_backup_that_fails_leaves_nothing_half_and_is_told(
         assert done.exit_code != 0
         line = f"backup: {FOLDER} can't be written; mount it, or choose another backup_folder"
         assert line in done.output
-        told = deployment.runbook(f"host# journalctl -p err -u {UNIT}")
+        told = deployment.runbook("host# journalctl -p err -u integrable-jupyterhub-backup")
         assert line in told.stdout
     finally:
         host.sh(f"rm {FOLDER}; mv {FOLDER}.was {FOLDER}")
@@ -268,9 +271,7 @@ def test_a_lost_host_comes_back_on_a_bare_one(
         assert told, done.output
         # It is what the admin's machine knew of the lost host.
         assert told[1] == fingerprint(host.folder / "host_key")
-        done = second.runbook(
-            f"{RESTORE} SIGNER=FINGERPRINT", BACKUP=str(file), KEY=str(key), FINGERPRINT=told[1]
-        )
+        done = second.runbook(RESTORE_SIGNED, BACKUP=str(file), KEY=str(key), FINGERPRINT=told[1])
         assert done.exit_code == 0, done.output
         assert f'public_url: "{bare.public_url}" here, "{host.public_url}" in the' in done.output
 

@@ -133,7 +133,9 @@ def test_an_update_from_jupyterhub_5_and_postgresql_15_loses_nothing(
     fault.a_session_starts()
     assert deployment.run().changed == []
 
-    dumps = deployment.runbook(f"host# ls -l {DUMPS}").stdout.splitlines()[1:]
+    dumps = deployment.runbook(
+        "host# ls -l /var/lib/integrable-jupyterhub/dumps"
+    ).stdout.splitlines()[1:]
     assert dumps
     assert all(line.startswith("-rw------- 1 root root ") for line in dumps), dumps
     assert all(line.endswith(f"-{SCHEMA_5}.dump") for line in dumps)

@@ -11,6 +11,7 @@ def test_a_deployment(deployment: Deployment, first_run: Run) -> None:
     for done in (
         deployment.runbook(".venv/bin/pyinfra --dry inventory.py deploy.py"),
         deployment.runbook(".venv/bin/pyinfra inventory.py deploy.py"),
+        deployment.runbook("make deploy"),
     ):
         assert done.exit_code == 0, done.output
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
+
+from tests.deployment import runbook_lines
 
 ROOT = Path(__file__).parents[2]
 TEXTS = sorted(
@@ -26,6 +29,12 @@ LINK = re.compile(r"\]\((?!https?:)([^)\s]+)\)")
 PATH = re.compile(
     r"`((?:hubhost|roles|tests|files|images|docs|examples|group_data|requirements)/[\w./-]*)[`:]"
 )
+NOT_TYPED = {
+    "make demo-down": "tests never touch the demo",
+    "make refresh-images": "it changes the clone that the tests run in, and all images",
+    "make patch DEADLINE=MINUTES": "the same; with IMAGES=keep it is typed",
+}
+"""Lines of the runbook that no test types, and why."""
 MADE_BY_A_PERSON = {"group_data/GROUP.py"}
 
 
@@ -75,6 +84,18 @@ def test_every_verb_in_an_example_exists(text: Path) -> None:
     command = re.compile(r"^(?:[A-Z_]+=\S+ )?make ([a-z-]+)", re.MULTILINE)
     named = {verb for example in examples for verb in command.findall(example)}
     assert named - verbs == set()
+
+
+def test_every_command_of_the_runbook_is_typed_by_a_test() -> None:
+    texts = {
+        node.value
+        for file in (ROOT / "tests" / "behaviour").glob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Constant)
+    }
+    lines = set(runbook_lines())
+    assert NOT_TYPED.keys() <= lines
+    assert sorted(lines - texts - NOT_TYPED.keys()) == []
 
 
 def test_the_readme_lists_the_verbs_of_make_help() -> None:
