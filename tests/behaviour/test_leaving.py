@@ -25,7 +25,10 @@ systemctl list-unit-files --no-legend --plain | awk '{ print "unit", $1, $2 }'
 ls /sys/class/net | grep -v '^veth' | sed 's/^/link /'
 sysctl -n net.ipv4.ip_forward 2>/dev/null | sed 's/^/ip_forward /'
 # (127.0.0.11 is the resolver of the lab's own Docker, as /etc/hosts is its.)
-rules() { { iptables-save; ip6tables-save; } 2>/dev/null | grep -v '127.0.0.11\|DOCKER_OUTPUT\|DOCKER_POSTROUTING'; }
+rules() {
+    { iptables-save; ip6tables-save; } 2>/dev/null \
+        | grep -v '127.0.0.11\|DOCKER_OUTPUT\|DOCKER_POSTROUTING'
+}
 rules | sed '/^[#:]/d; s/^/rule /'; rules | sed -n 's/^:\([^ ]* [^ ]*\).*/chain \1/p'
 nft list tables 2>/dev/null
 docker ps -a --format 'container {{.Names}} {{.Image}} {{.State}}' 2>/dev/null
