@@ -122,9 +122,19 @@ for program in iptables ip6tables; do
     $program -w -S 2>/dev/null | grep -q '^-N JHUB-' &&
         thing "$program: chains JHUB-*, and the rules that lead there" remove_rules $program filter ' -j JHUB-' '^JHUB-'
 done
+remove_empty_tables() {
+    # Tables of iptables-nft that were not there before, and in which nothing is left.
+    nft list tables 2>/dev/null | grep -E '^table ip6? (filter|nat|raw|mangle)$' | while read -r _ family name; do
+        grep -qx "table $family $name" $before/tables 2>/dev/null && continue
+        nft list table "$family" "$name" 2>/dev/null | awk '
+            NF && !/^(#|table |\tchain |\t\ttype .*policy accept;$|\t?}$)/ { rules = 1 }
+            END { exit rules }' && nft delete table "$family" "$name"
+    done
+}
 for table in "inet jhub" "bridge jhub"; do
     nft list table $table >/dev/null 2>&1 && thing "nftables: table $table" nft delete table $table
 done
+[ "$mode" = list ] || [ ! -e $before/packages ] || remove_empty_tables
 for file in {{ etc }} {{ logs }} /etc/sysctl.d/*integrable-jupyterhub* /etc/modules-load.d/integrable-jupyterhub* \
     /etc/systemd/journald.conf.d/*integrable-jupyterhub* /etc/logrotate.d/*integrable-jupyterhub*; do
     [ -e "$file" ] && thing "$file" rm -rf "$file"
@@ -160,13 +170,7 @@ remove_engine() {
         done
     done
     iptables -w -P FORWARD "$(cat $before/forward 2>/dev/null || echo ACCEPT)"
-    # Tables of iptables-nft that were not there before, and in which nothing is left.
-    nft list tables 2>/dev/null | grep -E '^table ip6? (filter|nat|raw|mangle)$' | while read -r _ family name; do
-        grep -qx "table $family $name" $before/tables 2>/dev/null && continue
-        nft list table "$family" "$name" 2>/dev/null | awk '
-            NF && !/^(#|table |\tchain |\t\ttype .*policy accept;$|\t?}$)/ { rules = 1 }
-            END { exit rules }' && nft delete table "$family" "$name"
-    done
+    remove_empty_tables
     ip link delete docker0 2>/dev/null
     apt-get -qy -o DPkg::Lock::Timeout=600 purge $mine || return
     # What Docker keeps; /var/lib/docker may be a place that something is mounted on.

@@ -24,7 +24,11 @@ getent passwd | sed 's/^/passwd /'; getent group | sed 's/^/group /'
 systemctl list-unit-files --no-legend --plain | awk '{ print "unit", $1, $2 }'
 ls /sys/class/net | grep -v '^veth' | sed 's/^/link /'
 sysctl -n net.ipv4.ip_forward 2>/dev/null | sed 's/^/ip_forward /'
-rules() { { iptables-save; ip6tables-save; } 2>/dev/null; }
+# (127.0.0.11 is the resolver of the lab's own Docker, as /etc/hosts is its.)
+rules() {
+    { iptables-save; ip6tables-save; } 2>/dev/null \
+        | grep -v '127.0.0.11\|DOCKER_OUTPUT\|DOCKER_POSTROUTING'
+}
 rules | sed '/^[#:]/d; s/^/rule /'; rules | sed -n 's/^:\([^ ]* [^ ]*\).*/chain \1/p'
 nft list tables 2>/dev/null
 docker ps -a --format 'container {{.Names}} {{.Image}} {{.State}}' 2>/dev/null
@@ -35,7 +39,7 @@ docker info --format 'live-restore {{.LiveRestoreEnabled}}' 2>/dev/null
 find /etc /opt /root /srv /usr/local /var/lib /var/spool \( -path /var/lib/apt \
     -o -path /var/lib/dpkg -o -path /var/lib/docker -o -path /var/lib/containerd \
     -o -path /var/lib/systemd -o -path /var/lib/ucf -o -path /etc/ld.so.cache \
-    -o -path /etc/mtab -o -path "/etc/*-" \) -prune \
+    -o -path /etc/mtab -o -path "/etc/*-" -o -path /etc/hosts -o -path /root/.docker/buildx/refs \) -prune \
     -o -type f -exec sha256sum {} + -o -printf '%y %m %u %g %p %l\n' | sed 's/^/file /'
 """
 # Somebody's Docker, with a configuration, a container, a volume and an image: made of nothing but
@@ -49,8 +53,8 @@ apt-get -qq install --no-install-recommends -y docker.io docker-cli docker-build
 tar -ch /usr/bin/sleep /lib64/ld-linux-x86-64.so.2 /lib/x86_64-linux-gnu/libc.so.6 \
     2>/dev/null | docker import - others/app:1 >/dev/null
 docker volume create others >/dev/null
-docker run --init --detach --name others --volume others:/data others/app:1 \
-    /usr/bin/sleep 1d >/dev/null
+docker run --init --detach --restart always --name others \
+    --volume others:/data others/app:1 /usr/bin/sleep 1d >/dev/null
 systemctl restart docker
 """
 # A repository of one package, whose update wants leave; that stands for a failure half way. It is
