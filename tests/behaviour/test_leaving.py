@@ -39,7 +39,8 @@ docker info --format 'live-restore {{.LiveRestoreEnabled}}' 2>/dev/null
 find /etc /opt /root /srv /usr/local /var/lib /var/spool \( -path /var/lib/apt \
     -o -path /var/lib/dpkg -o -path /var/lib/docker -o -path /var/lib/containerd \
     -o -path /var/lib/systemd -o -path /var/lib/ucf -o -path /etc/ld.so.cache \
-    -o -path /etc/mtab -o -path "/etc/*-" -o -path /etc/hosts -o -path /root/.docker/buildx/refs \) -prune \
+    -o -path /etc/mtab -o -path "/etc/*-" -o -path /etc/hosts \
+    -o -path /root/.docker/buildx/refs \) -prune \
     -o -type f -exec sha256sum {} + -o -printf '%y %m %u %g %p %l\n' | sed 's/^/file /'
 """
 # Somebody's Docker, with a configuration, a container, a volume and an image: made of nothing but
