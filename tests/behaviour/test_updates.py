@@ -147,7 +147,7 @@ def test_what_does_not_become_healthy_gives_way_to_what_ran_before(
     deployment.run()
     files = f"sha256sum {HUB_CONFIG} {FILTER_CONFIG}"
     before, files_before, release = containers(host), host.sh(files), report(deployment)[1]
-    broken = 'ENTRYPOINT [\\"sh\\", \\"-c\\", \\"echo no such module; exit 1\\"]'
+    broken = 'CMD [\\"broken\\"]'
     with live.watched("an update that fails", REPLACED_SECONDS), rebuilt(host, HUB, broken):
         run = deployment.run(check=False, session_pids=200, cull_max_age_seconds=20000)
         told = run.output
@@ -155,8 +155,11 @@ def test_what_does_not_become_healthy_gives_way_to_what_ran_before(
         assert run.failed == "Hub | Run the hub"
         (line,) = [one for one in told.splitlines() if "back to release" in one]
         print(f"\n{line.strip()}")
-        assert f"{HUB}: did not become healthy: no such module; back to release" in line
-        assert f"{release['status']['release']}: as before run {FILTER} {HUB};" in line
+        assert f"{HUB}: did not become healthy: which command? One of: " in line
+        assert (
+            f"; back to release {release['status']['release']}: as before run {FILTER} {HUB};"
+            in line
+        )
         # The very containers, with the files of before.
         assert containers(host) == before
         assert host.sh(files) == files_before
