@@ -7,18 +7,16 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
-import websocket
 
 from tests.behaviour.test_status import report
 from tests.conftest import settings_of
 from tests.deployment import Deployment, Run
-from tests.faults import Fault, alive
+from tests.faults import Fault, alive, read
 from tests.lab import Host, engine
-from tests.lab.client import Hub, Session
 from tests.lab.host import ROOT
 
 HUB, FILTER, PROXY = "jupyterhub_hub", "jupyterhub_filter", "jupyterhub_proxy"
@@ -34,29 +32,11 @@ ROUTES_BACK_SECONDS = 15.0
 REPLACED_SECONDS = 240.0
 
 
-@pytest.fixture
-def live(host: Host, hub: Hub, open_session: Callable[[], Session]) -> Fault:
-    session = open_session()
-    kernel = session.start_kernel()
-    session.run("x = 41", kernel=kernel)
-    return Fault(host, hub, session, kernel)
-
-
 @contextmanager
-def kept_websocket(live: Fault) -> Iterator[None]:
+def kept_websocket(fault: Fault) -> Iterator[None]:
     """An open websocket to the kernel, as a page has it: it reads, or the server would end it."""
-    socket, over = live.session.socket(live.kernel, timeout=10), threading.Event()
-
-    def read() -> None:
-        socket.settimeout(1)
-        while not over.is_set():
-            with suppress(websocket.WebSocketTimeoutException):
-                try:
-                    socket.recv_data(control_frame=True)
-                except (websocket.WebSocketConnectionClosedException, OSError):
-                    return
-
-    reader = threading.Thread(target=read)
+    socket, over = fault.session.socket(fault.kernel, timeout=10), threading.Event()
+    reader = threading.Thread(target=read, args=(socket, over))
     reader.start()
     try:
         yield
@@ -95,18 +75,18 @@ def rebuilt(host: Host, container: str, line: str) -> Iterator[None]:
 
 
 def test_no_update_ends_a_kernel_or_cuts_a_websocket(
-    deployment: Deployment, host: Host, live: Fault, restored: None
+    deployment: Deployment, host: Host, fault: Fault, restored: None
 ) -> None:
     """Firewall; certificate; hub, its image, filter and database; the notebooks' image."""
     proxy = containers(host)[PROXY]
-    with kept_websocket(live):
-        update_everything(deployment, host, live)
+    with kept_websocket(fault):
+        update_everything(deployment, host, fault)
     assert containers(host)[PROXY] == proxy, "the proxy was replaced without need"
     assert set(containers(host)) == set(SERVICES), "something of before stands about"
 
 
-def update_everything(deployment: Deployment, host: Host, live: Fault) -> None:
-    with live.watched("firewall changed"):
+def update_everything(deployment: Deployment, host: Host, fault: Fault) -> None:
+    with fault.watched("firewall changed"):
         changed = deployment.run(session_outbound=["198.51.100.0/24:443"]).changed
         assert "Firewall | Apply the rules" in changed
     # Another certificate, and the old one again: clients here pin it, so no watch.
@@ -117,7 +97,7 @@ def update_everything(deployment: Deployment, host: Host, live: Fault) -> None:
     with (
         rebuilt(host, HUB, "LABEL other=1"),
         rebuilt(host, "jupyterhub_db", "LABEL other=1"),
-        live.watched("hub, filter and database replaced by other images", REPLACED_SECONDS),
+        fault.watched("hub, filter and database replaced by other images", REPLACED_SECONDS),
     ):
         changed = deployment.run(session_pids=200, cull_max_age_seconds=20000).changed
         assert {"Hub | Run the hub", "Database | Run the database"} <= set(changed)
@@ -125,30 +105,30 @@ def update_everything(deployment: Deployment, host: Host, live: Fault) -> None:
     notebook = json.loads(host.sh(f"cat {HUB_CONFIG}"))["session"]["image"]
     own = f"printf 'FROM {notebook}\\nLABEL other=1\\n' | docker build -q -t own-notebook:1 -"
     host.sh(own)
-    with live.watched("another notebook image", REPLACED_SECONDS):
+    with fault.watched("another notebook image", REPLACED_SECONDS):
         assert "Hub | Run the hub" in deployment.run(notebook_image="own-notebook:1").changed
-    with live.watched("all back to the defaults", REPLACED_SECONDS):
+    with fault.watched("all back to the defaults", REPLACED_SECONDS):
         deployment.run()
     host.sh("docker image rm own-notebook:1")
 
 
 def test_the_proxy_is_replaced_when_it_must_be_and_routes_are_soon_back(
-    deployment: Deployment, live: Fault, restored: None
+    deployment: Deployment, fault: Fault, restored: None
 ) -> None:
-    with live.watched("proxy and hub replaced", REPLACED_SECONDS) as doors:
+    with fault.watched("proxy and hub replaced", REPLACED_SECONDS) as doors:
         changed = deployment.run(trusted_proxies=["192.0.2.1"]).changed
         assert "Proxy | Run the proxy" in changed
     assert doors["session"].away < ROUTES_BACK_SECONDS
 
 
 def test_what_does_not_become_healthy_gives_way_to_what_ran_before(
-    deployment: Deployment, host: Host, live: Fault, restored: None
+    deployment: Deployment, host: Host, fault: Fault, restored: None
 ) -> None:
     deployment.run()
     files = f"sha256sum {HUB_CONFIG} {FILTER_CONFIG}"
     before, files_before, release = containers(host), host.sh(files), report(deployment)[1]
     broken = 'CMD [\\"broken\\"]'
-    with live.watched("an update that fails", REPLACED_SECONDS), rebuilt(host, HUB, broken):
+    with fault.watched("an update that fails", REPLACED_SECONDS), rebuilt(host, HUB, broken):
         run = deployment.run(check=False, session_pids=200, cull_max_age_seconds=20000)
         told = run.output
         assert run.exit_code
@@ -171,10 +151,10 @@ def test_what_does_not_become_healthy_gives_way_to_what_ran_before(
 
 
 def test_a_controller_that_is_killed_leaves_no_service_down(
-    deployment: Deployment, host: Host, live: Fault, restored: None
+    deployment: Deployment, host: Host, fault: Fault, restored: None
 ) -> None:
     """While the hub is being replaced; nobody does anything then, the host goes on by itself."""
-    with live.watched("controller killed while the hub is replaced", REPLACED_SECONDS):
+    with fault.watched("controller killed while the hub is replaced", REPLACED_SECONDS):
         with subprocess.Popen(
             deployment.command(cull_max_age_seconds=20000),
             cwd=ROOT,
@@ -267,14 +247,14 @@ def test_what_is_recorded_is_all_but_secrets(host: Host, first_run: Run) -> None
 
 
 def test_a_rollback_brings_back_what_ran_before(
-    deployment: Deployment, host: Host, live: Fault, restored: None
+    deployment: Deployment, host: Host, fault: Fault, restored: None
 ) -> None:
     deployment.run(session_pids=200, cull_max_age_seconds=20000)
     earlier = report(deployment)[1]["status"]["release"]
     deployment.run()
     later = report(deployment)[1]["status"]
     assert earlier in {release["id"] for release in later["releases"]}
-    with kept_websocket(live), live.watched("rollback", REPLACED_SECONDS):
+    with kept_websocket(fault), fault.watched("rollback", REPLACED_SECONDS):
         done = deployment.runbook("make rollback")
         assert done.exit_code == 0, done.output
     assert f"from {later['release']} to {earlier} of " in done.output
