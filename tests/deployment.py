@@ -189,7 +189,8 @@ class Deployment:
         with (
             tempfile.NamedTemporaryFile("w") as said,
             subprocess.Popen(
-                command,
+                # A shell that started the tests in the background has this signal ignored.
+                ["env", "--default-signal=INT", *command],
                 cwd=ROOT,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
