@@ -95,6 +95,7 @@ test-matrix: venv ## The same on other Debians, Dockers and iptables; half an ho
 	$(PYTHON) -m pytest -m matrix tests/matrix
 
 test-vm: venv ## Virtual machines with Debian's own kernels, deployed and rebooted; an hour (DEBIAN=13: on that one, IMAGES_OF=NAME: with that lab's)
+	TEST_VM=1 $(PYTHON) -m pytest tests/lab/test_vm.py
 	$(PYTHON) -m tests.vm_acceptance $(if $(IMAGES_OF),--images-of $(IMAGES_OF)) $(DEBIAN)
 
 test-mutations: venv ## Break lines on purpose: does a test notice? (a sample of the committed list)
