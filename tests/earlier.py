@@ -10,7 +10,17 @@ from pathlib import Path
 from tests.deployment import Deployment
 from tests.lab.host import ROOT
 
-PARTS = ("deploy.py", "inventory.py", "group_data", "hubhost", "roles", "ops", "files", "images")
+PARTS = (
+    "pyproject.toml",
+    "deploy.py",
+    "inventory.py",
+    "group_data",
+    "hubhost",
+    "roles",
+    "ops",
+    "files",
+    "images",
+)
 
 JUPYTERHUB = """\
 jupyterhub==5.4.6 --hash=sha256:1648d3b6fe57efaf206ff27376dea52901877faa50a86c3dec13ccc08d9597e8
