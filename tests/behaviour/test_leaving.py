@@ -147,8 +147,9 @@ def test_a_patch_that_fails_half_way_stays_drained_and_goes_on_when_run_again(
         assert failed.exit_code
         assert "patch: not finished. A host that was drained stays so" in failed.output
         assert relayed.sh("docker ps -q --filter label=integrable-jupyterhub.role=session") == ""
-        hub.create_user(name)
-        assert hub.call("POST", f"/users/{name}/server").status_code == 503
+        late = f"late{secrets.randbelow(10**9)}"
+        hub.create_user(late)
+        assert hub.call("POST", f"/users/{late}/server").status_code == 503
 
         relayed.sh("touch /root/leave")
         done = deployment.runbook(line, MINUTES="0")
