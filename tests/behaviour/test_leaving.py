@@ -89,10 +89,10 @@ def snapshot(host: Host) -> set[str]:
     return set(host.sh(SNAPSHOT, timeout=120).splitlines())
 
 
-def difference(before: set[str], after: set[str]) -> list[str]:
-    return sorted(f"- {line}" for line in before - after) + sorted(
-        f"+ {line}" for line in after - before
-    )
+def difference(before: set[str], after: set[str]) -> str:
+    """Lines that are gone, and that came."""
+    gone = sorted(f"- {line}" for line in before - after)
+    return "\n".join([*gone, *sorted(f"+ {line}" for line in after - before)])
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +122,7 @@ def test_what_half_a_deployment_made_goes_and_docker_with_it(bare: Host) -> None
     assert "network jupyterhub_network" in told
     assert "iptables" in bare.sh("apt-mark showmanual"), "a dry run removes nothing"
     deployment.runbook("make uninstall")
-    assert difference(before, snapshot(bare)) == []
+    assert difference(before, snapshot(bare)) == ""
     assert bare.sh("ls -A /var/lib/docker") == ""
     # No program was there that could have told of rules.
     bare.sh("DEBIAN_FRONTEND=noninteractive apt-get -qq install -y nftables >/dev/null; :")
@@ -180,5 +180,5 @@ def test_what_others_have_in_the_same_docker_stays_and_backups_do(
     Deployment(host).runbook("make uninstall")
     assert host.sh(f"cat {backups}/a") == "kept"
     Deployment(host).runbook("make uninstall KEEP_BACKUPS=no")
-    assert difference(before, snapshot(host)) == []
+    assert difference(before, snapshot(host)) == ""
     assert host.sh("docker inspect -f '{{.State.StartedAt}}' others") == started
