@@ -20,7 +20,7 @@ from tests.lab import Host, lab
 from tests.lab.demo import hub_of
 
 SEED = 20261123
-MOMENTS = int(os.environ.get("KILLED_MOMENTS", "2"))
+MOMENTS = int(os.environ.get("KILLED_MOMENTS", "1"))
 
 # All that a deployment makes, but for Debian's packages, Docker and the images.
 TAKE_AWAY = """
