@@ -5,6 +5,7 @@
 # backups=keep|remove
 export LC_ALL=C PATH="$PATH:/usr/sbin:/sbin" DEBIAN_FRONTEND=noninteractive
 before={{ before }} failed=0
+[ -d {{ etc }} ] || [ -d $before ] || daemon=same # nothing of ours is there: it is somebody else's
 
 # thing WHAT COMMAND…: says what there is, or removes it.
 thing() {
