@@ -75,10 +75,13 @@ def with_jupyterhub_5(release: Deployment, image: str) -> None:
 
 
 def another_hub(release: Deployment, dockerfile: str) -> Path:
-    """Nothing is in the folder of the hub's image but that; returns the folder."""
+    """Nothing is in the folder of the hub's image but that, and what tells its version; returns
+    the folder."""
     folder = release.checkout / "images" / "hub"
+    requirements = (folder / "requirements.txt").read_text()
     shutil.rmtree(folder)
     folder.mkdir()
+    (folder / "requirements.txt").write_text(requirements)
     (folder / "Dockerfile").write_text(dockerfile)
     return folder
 
