@@ -3,6 +3,10 @@
 #   mode=remove   removes it
 # daemon=same|restore|remove|replace: what becomes of daemon.json; replace: by standard input.
 # backups=keep|remove
+# buildx would leave notes of its own in root's home, even where it is only asked.
+BUILDX_CONFIG=$(mktemp -d)
+export BUILDX_CONFIG
+trap 'rm -rf "$BUILDX_CONFIG"' EXIT
 export LC_ALL=C PATH="$PATH:/usr/sbin:/sbin" DEBIAN_FRONTEND=noninteractive
 before={{ before }} failed=0
 [ -d {{ etc }} ] || [ -d $before ] || daemon=same # nothing of ours is there: it is somebody else's
