@@ -12,7 +12,9 @@ def session_containers(containers: docker.DockerClient) -> dict[str, Container]:
     """The sessions' containers, running or not, by their users' names."""
     label = "integrable-jupyterhub.role=session"
     found = {}
-    for container in containers.containers.list(all=True, filters={"label": label}):
+    for container in containers.containers.list(
+        all=True, filters={"label": label}, ignore_removed=True
+    ):
         environment = dict(pair.split("=", 1) for pair in container.attrs["Config"]["Env"])
         found[environment["JUPYTERHUB_USER"]] = container
     return found
