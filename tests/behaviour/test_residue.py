@@ -189,8 +189,9 @@ def test_a_container_that_nobody_owns_is_reaped_and_its_neighbour_is_not(
     )
 
     def gone() -> bool:
-        left = {"name": "jupyterhub_session-left"}
-        return not containers.containers.list(all=True, filters=left, ignore_removed=True)
+        return not containers.containers.list(
+            all=True, filters={"name": "jupyterhub_session-left"}, ignore_removed=True
+        )
 
     try:
         assert engine.until(gone, REAPED_SECONDS)
