@@ -82,7 +82,7 @@ env-import: controller ## Take over a .env of the reference configuration: make 
 	$(PYTHON) -m hubhost.env_import $(FILE)
 
 # --- Work on it -----------------------------------------------------------------------------
-test: lint browsers ## Everything, on a fresh lab host; never touches the demo
+test: lint programs ## Everything, on a fresh lab host; never touches the demo
 	$(PYTHON) -m pytest tests/unit tests/lab tests/host tests/behaviour
 
 test-unit: venv ## The tests that need no host; within a minute
@@ -112,12 +112,14 @@ venv: ## Make .venv from the hashed lists (done by the other verbs as needed)
 controller: ## The part of .venv that deploying needs
 	tests/lab/bootstrap.sh controller
 
-browsers:
+programs:
 	# Playwright's driver needs libatomic, which a minimal Debian lacks.
 	{ command -v chromium && command -v firefox-esr && /sbin/ldconfig -p | grep libatomic.so.1; } >/dev/null || \
 		tests/lab/apt-install chromium firefox-esr libatomic1
 	# The contract is replayed with the real PHP curl.
 	php -m 2>/dev/null | grep -qx curl || tests/lab/apt-install php-cli php-curl
+	# Whoever backs up has the keys on the controller.
+	command -v age >/dev/null || tests/lab/apt-install age
 
 # --- Keep it current ------------------------------------------------------------------------
 # The locks hold no index addresses and no hashes of local wheels: nothing of the machine that
