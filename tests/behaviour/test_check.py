@@ -74,9 +74,12 @@ def test_a_session_reaches_what_it_needs_and_a_leak_is_noticed(
 
 
 def test_a_hub_that_is_broken_proves_nothing(
-    deployment: Deployment, host: Host, first_run: Run, restored: None
+    deployment: Deployment, host: Host, first_run: Run
 ) -> None:
     host.sh("docker stop jupyterhub_db")
     run = deployment.run(script="ops/check.py", check=False)
     assert run.exit_code
     assert "database:5432 proves nothing: to the hub it is shut too" in run.output
+    # Mended, all is as it should be, and the status says so from then on.
+    deployment.run()
+    assert deployment.runbook("make check").exit_code == 0
