@@ -76,6 +76,8 @@ docker_root=$(docker info --format '{{.DockerRootDir}}' 2>/dev/null)
 """
 
 
+SESSIONS = f"docker ps -q --filter label={ROLE_LABEL}=session"
+"""Shell: the ids of sessions' containers."""
 REBOOT_DUE = r"""
 [ -e /run/reboot-required ] && echo "Debian wants it"
 running=$(uname -r)
@@ -92,6 +94,16 @@ true
 
 def _quoted(words: tuple[str, ...]) -> str:
     return " ".join(map(quote, words))
+
+
+class Lines(FactBase[list[str]]):
+    """What its command prints, a line each."""
+
+    default = list
+
+    @override
+    def process(self, output: list[str]) -> list[str]:
+        return output
 
 
 class Host(FactBase[HostReport]):
@@ -221,10 +233,8 @@ class Folders(FactBase[list[HostFolder]]):
         return found
 
 
-class Unit(FactBase[list[str]]):
+class Unit(Lines):
     """Whether a unit of systemd's is enabled and active, and is to be read again."""
-
-    default = list
 
     @override
     def command(self, unit: str) -> str:
@@ -232,10 +242,6 @@ class Unit(FactBase[list[str]]):
             f"systemctl is-enabled {unit} 2>/dev/null; systemctl is-active {unit} 2>/dev/null;"
             f" systemctl show -P NeedDaemonReload {unit} 2>/dev/null; true"
         )
-
-    @override
-    def process(self, output: list[str]) -> list[str]:
-        return output
 
 
 class Kept(FactBase[int | None]):
@@ -299,7 +305,7 @@ class RestoreTarget(FactBase[Target]):
 for key in /etc/ssh/ssh_host_*_key.pub; do
   ssh-keygen -lf "$key" 2>/dev/null | awk '{{ print "signer", $2 }}'
 done
-echo "sessions $(docker ps -q --filter label={ROLE_LABEL}=session 2>/dev/null | wc -l)"
+echo "sessions $({SESSIONS} 2>/dev/null | wc -l)"
 df -Pm /var/lib | awk 'NR == 2 {{ print "free_mb", $4 }}'
 true
 """
@@ -369,10 +375,8 @@ class Engine(FactBase[tuple[str, str]]):
         return found.get("engine_package", ""), found["version"]
 
 
-class MissingPackages(FactBase[list[str]]):
+class MissingPackages(Lines):
     """Which of some Debian packages are not installed."""
-
-    default = list
 
     @override
     def command(self, packages: tuple[str, ...]) -> str:
@@ -383,10 +387,6 @@ for package in {_quoted(packages)}; do
 done
 true
 """
-
-    @override
-    def process(self, output: list[str]) -> list[str]:
-        return output
 
 
 class Noted(FactBase[bool]):
@@ -419,21 +419,15 @@ true
         return "\n".join([*output[1:], ""]) if output[1:] else "" if output else None
 
 
-class Ours(FactBase[list[str]]):
+class Ours(Lines):
     """What an uninstall would remove, a line each, and what it would leave ("stays: …").
 
     `script` is files/uninstall/uninstall.sh, rendered.
     """
 
-    default = list
-
     @override
     def command(self, script: str) -> str:
         return f"mode=list\n{script}"
-
-    @override
-    def process(self, output: list[str]) -> list[str]:
-        return output
 
 
 class Lost(FactBase[str]):
@@ -446,7 +440,7 @@ class Lost(FactBase[str]):
         users = 'psql -U "$POSTGRES_USER" -d "$POSTGRES_DB" -Atc "select count(*) from users"'
         return f"""
 [ -d {ETC} ] || exit 0
-sessions=$(docker ps -q --filter label={ROLE_LABEL}=session 2>/dev/null | wc -l)
+sessions=$({SESSIONS} 2>/dev/null | wc -l)
 users=$(docker exec {DATABASE_NAME} sh -c {quote(users)} 2>/dev/null) || users=unknown
 archives=$(ls {ARCHIVE} 2>/dev/null | grep -c 'tar.gz$')
 echo "$sessions running sessions, $users users, $archives archives"
@@ -457,10 +451,8 @@ echo "$sessions running sessions, $users users, $archives archives"
         return output[0] if output else ""
 
 
-class Unheld(FactBase[list[str]]):
+class Unheld(Lines):
     """The engine's packages that are installed and not held."""
-
-    default = list
 
     @override
     def command(self) -> str:
@@ -473,18 +465,12 @@ done
 true
 """
 
-    @override
-    def process(self, output: list[str]) -> list[str]:
-        return output
 
-
-class Updates(FactBase[list[str]]):
+class Updates(Lines):
     """Packages of the host that `make patch` would update, by the lists of the archive it has.
 
     Those that an update before has left half done are among them.
     """
-
-    default = list
 
     @override
     def command(self) -> str:
@@ -497,23 +483,13 @@ class Updates(FactBase[list[str]]):
 }} 2>/dev/null | sed -nE 's/^(Inst|Conf) ([^ ]*).*/\\2/p' | sort -u
 """
 
-    @override
-    def process(self, output: list[str]) -> list[str]:
-        return output
 
-
-class RebootDue(FactBase[list[str]]):
+class RebootDue(Lines):
     """Why the host should reboot, a line each."""
-
-    default = list
 
     @override
     def command(self) -> str:
         return REBOOT_DUE
-
-    @override
-    def process(self, output: list[str]) -> list[str]:
-        return output
 
 
 class Boot(FactBase[str]):
@@ -528,9 +504,6 @@ class Boot(FactBase[str]):
     @override
     def process(self, output: list[str]) -> str:
         return " ".join(output)
-
-
-SESSIONS = f"docker ps -q --filter label={ROLE_LABEL}=session"
 
 
 class Sessions(FactBase[int]):
@@ -551,10 +524,8 @@ class Sessions(FactBase[int]):
         return len(output)
 
 
-class NotServing(FactBase[list[str]]):
+class NotServing(Lines):
     """Names of those services that do not serve now."""
-
-    default = list
 
     @override
     def command(self, services: tuple[Service, ...]) -> str:
@@ -563,10 +534,6 @@ class NotServing(FactBase[list[str]]):
             f" || echo {service.name}\n"
             for service in services
         )
-
-    @override
-    def process(self, output: list[str]) -> list[str]:
-        return output
 
 
 class EngineIsStale(FactBase[bool]):
@@ -672,10 +639,8 @@ true
         return found
 
 
-class MissingImages(FactBase[list[str]]):
+class MissingImages(Lines):
     """Which of some images are not on the host; all of them where there is no engine."""
-
-    default = list
 
     @override
     def command(self, references: tuple[str, ...]) -> str:
@@ -685,10 +650,6 @@ for image in {_quoted(references)}; do
 done
 true
 """
-
-    @override
-    def process(self, output: list[str]) -> list[str]:
-        return output
 
 
 class OurImages(FactBase[list[PresentImage]]):
@@ -749,13 +710,11 @@ true
         return {name: value.strip() for name, _, value in (line.partition(" ") for line in output)}
 
 
-class Certificate(FactBase[list[str]]):
+class Certificate(Lines):
     """The host's certificate: a word, where it fits its key; its names; the key's mode and owner.
 
     The word is "valid" for 30 more days or longer, "ending" from 21 days on, then "expiring".
     """
-
-    default = list
 
     @override
     def requires_command(self, directory: str) -> str:
@@ -774,10 +733,6 @@ openssl x509 -in tls.crt -noout -ext subjectAltName 2>/dev/null | sed -n '2s/^ *
 stat -c '%a %u %g' tls.key 2>/dev/null
 true
 """
-
-    @override
-    def process(self, output: list[str]) -> list[str]:
-        return output
 
 
 class ServedCertificate(FactBase[bool]):
@@ -947,10 +902,8 @@ true
         return History.parse(output)
 
 
-class Status(FactBase[list[str]]):
+class Status(Lines):
     """What HostStatus.parse reads: services, sessions, room, certificate, firewall, updates."""
-
-    default = list
 
     @override
     def command(self) -> str:
@@ -978,7 +931,7 @@ for name in {_quoted(SERVICE_NAMES)}; do
 done | while read -r word name state health restarts started image; do
   echo "$word $name $state $health $restarts $(date -d "$started" +%s 2>/dev/null || echo 0) $image"
 done
-{told}echo "sessions $(docker ps -q --filter label={ROLE_LABEL}=session 2>/dev/null | wc -l)"
+{told}echo "sessions $({SESSIONS} 2>/dev/null | wc -l)"
 awk '$1 == "MemTotal:" {{ print "memory_mb", int($2 / 1024) }}
   $1 == "MemAvailable:" {{ print "memory_free_mb", int($2 / 1024) }}' /proc/meminfo
 {DOCKER_ROOT}
@@ -1008,23 +961,13 @@ echo "backup_state $(systemctl is-failed {BACKUP_UNIT} 2>/dev/null)"
 true
 """
 
-    @override
-    def process(self, output: list[str]) -> list[str]:
-        return output
 
-
-class Evidence(FactBase[list[str]]):
+class Evidence(Lines):
     """What hubhost.doctor.Evidence.parse reads; the script is that module's."""
-
-    default = list
 
     @override
     def command(self, script: str) -> str:
         return script
-
-    @override
-    def process(self, output: list[str]) -> list[str]:
-        return output
 
 
 class Collected(FactBase[bytes]):
