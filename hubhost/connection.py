@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import socket
 import time
+from collections.abc import Mapping
 from threading import Thread
 from typing import Any
 
@@ -43,6 +44,13 @@ def low_latency(sock: Any, *args: Any, **kwargs: Any) -> Transport:
     return Transport(sock, *args, **kwargs)
 
 
+def _command(state: Any, host: Any, command: str, given: Mapping[str, Any]) -> str:
+    """The command line as pyinfra would run it with the arguments `given` (sudo …)."""
+    as_whom = {key: value for key, value in given.items() if key in _AS_WHOM}
+    line = make_unix_command_for_host(state, host, StringCommand(command), **as_whom)
+    return str(line.get_raw_value())
+
+
 def take_lock(state: Any, host: Any) -> str | None:
     """Hold the host's lock until this connection ends; why not, in a line, where another has it.
 
@@ -52,12 +60,10 @@ def take_lock(state: Any, host: Any) -> str | None:
     held = host.connector_data.get("lock")
     if client is None or (held and not held.closed):  # pyinfra's @fake has no connection
         return None
-    given = {k: v for k, v in host.current_op_global_arguments.items() if k in _AS_WHOM}
-    holder = StringCommand(lock.holder(lock.who()))
-    command = make_unix_command_for_host(state, host, holder, **given)
+    given = host.current_op_global_arguments
     transport = client.get_transport()
     channel = transport.open_session()
-    channel.exec_command(command.get_raw_value())
+    channel.exec_command(_command(state, host, lock.holder(lock.who()), given))
     if refusal := lock.refusal(channel.makefile("r").readline()):
         return refusal
     host.connector_data["lock"] = channel
@@ -74,15 +80,19 @@ def take_lock(state: Any, host: Any) -> str | None:
     return None
 
 
+def release_lock(host: Any) -> None:
+    """Let go of the lock, before the connection ends on purpose."""
+    if held := host.connector_data.pop("lock", None):
+        held.close()
+
+
 _CHUNK = 1 << 20
 
 
 def _channels(state: Any, host: Any, command: str) -> Any:
     """Paramiko's standard input, output and error of a command, run as operations are (sudo …)."""
     given, _ = pop_global_arguments(state, host, {})
-    arguments: Any = {key: value for key, value in given.items() if key in _AS_WHOM}
-    line = make_unix_command_for_host(state, host, StringCommand(command), **arguments)
-    return host.connector.client.exec_command(line.get_raw_value())
+    return host.connector.client.exec_command(_command(state, host, command, given))
 
 
 def relay(state: Any, host: Any, source: str, send: str, receive: str) -> bool:
@@ -112,9 +122,3 @@ def relay(state: Any, host: Any, source: str, send: str, receive: str) -> bool:
     seconds = time.monotonic() - started
     logger.info("%s%d MB from %s in %.0f s", host.print_prefix, size / 1e6, source, seconds)
     return codes == (0, 0)
-
-
-def release_lock(host: Any) -> None:
-    """Let go of the lock, before the connection ends on purpose."""
-    if held := host.connector_data.pop("lock", None):
-        held.close()
