@@ -92,6 +92,7 @@ RULES_DO_NOT_LOAD = (
 
 # An earlier run that was killed may still be at it on the host: wait for it, don't work against it.
 APT = "apt-get -qy -o DPkg::Lock::Timeout=600"
+APT_UPDATE = f"{APT} update || {{ sleep 2; {APT} update; }}"
 FORMER_CLUSTER_DAYS = 7
 INSTALLED = (
     "dpkg-query -Wf '${db:Status-Status} ${Package}\\n' | sed -n 's/^installed //p' | sort -u"
@@ -139,7 +140,7 @@ def packages(packages: tuple[str, ...]) -> Commands:
         yield script(
             "export DEBIAN_FRONTEND=noninteractive",
             LOCKED.format("apt") + "dpkg --configure -a",
-            f"{APT} update || {{ sleep 2; {APT} update; }}",
+            APT_UPDATE,
             # What this run adds is noted for the uninstall, with what it needs.
             f"mkdir -p {BEFORE}; cd {BEFORE}; [ -e installing ] || {INSTALLED} > installing",
             f"{APT} install --no-install-recommends {shlex.join(missing)}",
@@ -385,7 +386,7 @@ def sessions_ended() -> Commands:
 @operation(is_idempotent=False)
 def package_lists() -> Commands:
     """Fetch the lists of Debian's archive."""
-    yield script(LOCKED.format("apt") + f"{APT} update || {{ sleep 2; {APT} update; }}")
+    yield script(LOCKED.format("apt") + APT_UPDATE)
 
 
 @operation()
