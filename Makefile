@@ -64,8 +64,8 @@ backup: controller ## Make a backup now; TO=folder: and copy it to this machine
 	BACKUP_TO="$(TO)" $(PYINFRA) -y inventory.py ops/backup.py
 
 restore: controller ## Make a host what it was in a backup; says first what goes: make restore FILE=x.age KEY=key.txt
-	RESTORE_FILE="$(FILE)" RESTORE_KEY="$(KEY)" RESTORE_SIGNER="$(SIGNER)" RESTORE_HOST="$(HOST)" \
-		$(PYINFRA) $(if $(HOST),--limit "$(HOST)") inventory.py ops/restore.py
+	RESTORE_FILE="$(FILE)" RESTORE_KEY="$(KEY)" RESTORE_SIGNER="$(SIGNER)" RESTORE_HOST="$(LIMIT)" \
+		$(PYINFRA) inventory.py ops/restore.py
 
 migrate: controller ## Move over from a compose project of the reference configuration (UNDO=1: back)
 	DEADLINE="$(DEADLINE)" DIFFERENT="$(DIFFERENT)" UNDO="$(UNDO)" $(PYINFRA) inventory.py ops/migrate.py
