@@ -165,6 +165,20 @@ def alive(socket: websocket.WebSocket) -> bool:
     return True
 
 
+@contextmanager
+def kept_websocket(fault: Fault) -> Iterator[None]:
+    """An open websocket to the kernel, as a page has it: it reads, or the server would end it."""
+    socket, over = fault.session.socket(fault.kernel, timeout=10), threading.Event()
+    reader = threading.Thread(target=read, args=(socket, over))
+    reader.start()
+    try:
+        yield
+    finally:
+        over.set()
+        reader.join()
+    assert alive(socket), "a websocket was cut"
+
+
 def kill(container: str) -> str:
     """As a crash would: Docker takes `docker kill` for an admin's wish, and restarts nothing."""
     return f"kill -9 $(docker inspect -f '{{{{.State.Pid}}}}' {container})"

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import websocket
 
 from tests.deployment import Deployment, Run
 from tests.earlier import checkout, with_a_hub_that_dies, with_jupyterhub_5, with_postgresql_15
-from tests.faults import Fault
+from tests.faults import Fault, kept_websocket
 from tests.lab import Host
 from tests.lab.client import Session
 from tests.sessions import name_of
@@ -68,39 +65,13 @@ docker exec jupyterhub_db psql -XAtU jupyterhub -c 'SELECT version_num FROM alem
     return jupyterhub, postgresql, schema
 
 
-@contextmanager
-def open_throughout(session: Session, kernel: str) -> Iterator[None]:
-    """A websocket that somebody reads, as a browser does: pings are answered, however long."""
-    socket = session.socket(kernel, timeout=PATIENCE)
-    closed: list[str] = []
-
-    def read() -> None:
-        try:
-            while socket.recv_data(control_frame=True)[0] != websocket.ABNF.OPCODE_PONG:
-                pass
-        except (websocket.WebSocketException, OSError) as error:
-            closed.append(str(error))
-
-    reader = threading.Thread(target=read)
-    reader.start()
-    try:
-        yield
-        socket.ping()  # answered, if this is still the one that was opened
-        reader.join(30)
-        assert not reader.is_alive()
-        assert not closed
-    finally:
-        socket.close()
-        reader.join()
-
-
 def test_an_update_that_fails_puts_the_database_back(
     earlier: Deployment, host: Host, fault: Fault, broken: Deployment
 ) -> None:
     before = versions(host)
     assert before == ("5.4.6", "15", SCHEMA_5)
     with (
-        open_throughout(fault.session, fault.kernel),
+        kept_websocket(fault),
         fault.watched("an update whose hub dies", PATIENCE),
     ):
         run = broken.run(check=False)
@@ -119,7 +90,7 @@ def test_an_update_from_jupyterhub_5_and_postgresql_15_loses_nothing(
     name = name_of(fault.session)
     assert versions(host) == ("5.4.6", "15", SCHEMA_5)
     with (
-        open_throughout(fault.session, fault.kernel),
+        kept_websocket(fault),
         fault.watched("an update from JupyterHub 5 and PostgreSQL 15", PATIENCE),
     ):
         run = deployment.run()

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,7 +14,7 @@ import pytest
 from tests.behaviour.test_status import report
 from tests.conftest import settings_of
 from tests.deployment import Deployment, Run
-from tests.faults import Fault, alive, read
+from tests.faults import Fault, kept_websocket
 from tests.lab import Host, engine
 from tests.lab.host import ROOT
 
@@ -30,20 +29,6 @@ PRUNE = "Release | Delete images that no recorded release needs"
 ROUTES_BACK_SECONDS = 15.0
 # The API of a hub that is replaced, by itself 3 s; while others keep the machine busy, much longer.
 REPLACED_SECONDS = 240.0
-
-
-@contextmanager
-def kept_websocket(fault: Fault) -> Iterator[None]:
-    """An open websocket to the kernel, as a page has it: it reads, or the server would end it."""
-    socket, over = fault.session.socket(fault.kernel, timeout=10), threading.Event()
-    reader = threading.Thread(target=read, args=(socket, over))
-    reader.start()
-    try:
-        yield
-    finally:
-        over.set()
-        reader.join()
-    assert alive(socket), "a websocket was cut"
 
 
 def containers(host: Host) -> dict[str, str]:
