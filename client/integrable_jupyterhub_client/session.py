@@ -25,7 +25,14 @@ from integrable_jupyterhub_client.errors import (
     NotFound,
     SessionGone,
 )
-from integrable_jupyterhub_client.http import CALL_S, Caller, error_of, from_the_hub
+from integrable_jupyterhub_client.http import (
+    AWAY,
+    CALL_S,
+    PAUSE_S,
+    Caller,
+    error_of,
+    from_the_hub,
+)
 
 RECEIVE_S = 1.0
 
@@ -247,11 +254,7 @@ class Session:
                 self.stop_kernel(own)
 
     def _execute(self, kernel: str, code: str, timeout: float) -> Result:
-        try:
-            socket = self.socket(kernel, min(timeout, CALL_S))
-        except (websocket.WebSocketException, OSError) as error:
-            self._ask("GET", "/api/status", {200})  # SessionGone says more
-            raise HubUnreachable(f"kernel {kernel}: {error}") from error
+        socket = self._connected(kernel, min(timeout, CALL_S))
         try:
             return _talk(socket, code, timeout)
         except (websocket.WebSocketException, OSError) as error:
@@ -259,6 +262,19 @@ class Session:
             raise HubError(f"the connection to kernel {kernel} broke: {error}") from error
         finally:
             socket.close()
+
+    def _connected(self, kernel: str, timeout: float) -> websocket.WebSocket:
+        """The websocket; tried again while the hub is away, for nothing was sent yet."""
+        deadline = time.monotonic() + self._caller.patience
+        while True:
+            try:
+                return self.socket(kernel, timeout)
+            except (websocket.WebSocketException, OSError) as error:
+                self._ask("GET", "/api/status", {200})  # waits; SessionGone says more
+                left = deadline - time.monotonic()
+                if getattr(error, "status_code", 502) not in AWAY or left < PAUSE_S:
+                    raise HubUnreachable(f"kernel {kernel}: {error}") from error
+            time.sleep(PAUSE_S)
 
     def _ask(
         self, method: str, path: str, allowed: set[int], *, body: Any = None

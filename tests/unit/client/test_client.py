@@ -366,6 +366,39 @@ def test_a_notebook_runs_up_to_its_first_error(
     assert fake.asked[-1] == "DELETE /user/ada/api/kernels/k"
 
 
+def test_a_connection_to_a_kernel_is_tried_again_and_code_is_sent_once(
+    fake: FakeHub, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing was sent yet; what a server that is there refuses it will refuse again."""
+    monkeypatch.setattr(session, "PAUSE_S", 0.01)
+    fake.says("GET /user/ada/api/status", (200, {}))
+    tried = []
+
+    def connect(refusals: list[Exception]) -> None:
+        def socket(self: Session, kernel: str, timeout: float) -> Any:
+            tried.append(kernel)
+            if refusals:
+                raise refusals.pop(0)
+            raise LookupError("connected")
+
+        monkeypatch.setattr(Session, "socket", socket)
+
+    def bad(status: int) -> Exception:
+        return websocket.WebSocketBadStatusException(f"Handshake status {status}", status)
+
+    connect([ConnectionResetError("reset"), bad(503)])
+    with pytest.raises(LookupError):
+        hub.attach("ada", "t").run("1", kernel="k")
+    assert tried == ["k"] * 3
+    connect([bad(404)])
+    with pytest.raises(HubUnreachable, match="kernel k: Handshake status 404"):
+        hub.attach("ada", "t").run("1", kernel="k")
+    assert len(tried) == 4
+    connect([OSError("reset")] * 999)
+    with pytest.raises(HubUnreachable, match="reset"):
+        Hub(fake.url, "secret", patience=0.05).attach("ada", "t").run("1", kernel="k")
+
+
 # --- Archives --------------------------------------------------------------------------------
 def test_archives_are_listed_fetched_restored_and_deleted(fake: FakeHub, hub: Hub) -> None:
     about = {"id": "a-1", "user": "ada", "created": "2026-01-02T03:04:05+00:00", "size": 9, "x": 1}
