@@ -84,7 +84,9 @@ class Deployment:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {**os.environ, "LAB": self.host.name, "PYINFRA_PROGRESS": "off"}
+        """As a person's shell has it, not as `make test` leaves it: that make told of its level."""
+        own = {k: v for k, v in os.environ.items() if k not in {"MAKEFLAGS", "MAKELEVEL"}}
+        return {**own, "LAB": self.host.name, "PYINFRA_PROGRESS": "off"}
 
     def run(
         self,

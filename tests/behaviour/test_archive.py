@@ -326,7 +326,7 @@ def test_purge_leaves_nothing(host: Host, archiving: Hub, start: Callable[[], An
     # These two questions are in the log again. Asked for once more, and of nobody any more:
     assert archiving.call("DELETE", f"/users/{name}?purge=1").status_code == 204
     assert engine.until(lambda: named(host, name) == 0, 60)
-    assert host.sh(f"ls {FOLDER}/forget") == ""
+    assert engine.until(lambda: host.sh(f"ls {FOLDER}/forget") == "", 30)
     logs = host.sh("docker logs --tail 50 jupyterhub_hub 2>&1")
     assert "/hub/api/" in logs  # of others; Docker can still read it
 
