@@ -16,6 +16,7 @@ from cryptography import x509
 from hubhost.errors import Problem, Problems
 from hubhost.hostfile import SERVICES_GROUP, HostFile
 from hubhost.isolation import HUB_PORT, PROXY_PORT
+from hubhost.logs import KEEP_LOG
 from hubhost.paths import MIGRATION, SECRETS, TLS, UNITS
 from hubhost.preflight import HostReport
 from hubhost.secrets import MAX_TOKEN
@@ -428,6 +429,7 @@ def scripts(found: Project, settings: Settings) -> tuple[HostFile, ...]:
         "secrets": SECRETS,
         "tls_folder": TLS,
         "units": UNITS,
+        "keep_log": KEEP_LOG,
     }
     return tuple(
         HostFile(MIGRATION / name, render(f"migrate/{name}", **values), 0o700)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hubhost.engine import HELD_PACKAGES
 from hubhost.errors import Problem, Problems
 from hubhost.images import BUILD_SLICE, NAME_LABEL, PREFIX
-from hubhost.paths import BACKUPS, BEFORE, DAEMON_JSON, ETC, LOGS, STATE
+from hubhost.paths import BACKUPS, BEFORE, DAEMON_JSON, ETC, LOGS, STATE, UNITS
 from hubhost.service import ROLE_LABEL
 from hubhost.services import DATABASE_VOLUME, FILTER_VOLUME, FORMER_VOLUME
 from hubhost.templates import render
@@ -20,6 +20,7 @@ def script(*, keep_backups: bool, daemon: str) -> str:
         before=BEFORE,
         backups=BACKUPS,
         logs=LOGS,
+        units=UNITS,
         build_slice=BUILD_SLICE,
         daemon_json=DAEMON_JSON,
         role_label=ROLE_LABEL,

@@ -17,6 +17,7 @@ thing() {
     if [ "$mode" = list ]; then echo "$what"; return; fi
     "$@" >/dev/null || { echo "not removed: $what" >&2; failed=1; }
 }
+{% include "uninstall/functions.sh" %}
 stays() { [ "$mode" = remove ] || echo "stays: $*"; }
 lines() { tr '\n' ' ' | sed 's/ $//'; }
 installed() { dpkg-query -Wf '${db:Status-Status} ${Package}\n' | sed -n 's/^installed //p' | sort -u; }
@@ -99,33 +100,14 @@ if [ -n "$docker" ]; then
 fi
 
 # --- Units, rules, files -------------------------------------------------------------------------
-units=$(cd /etc/systemd/system && ls -d integrable-jupyterhub*.* 2>/dev/null)
-remove_units() {
-    systemctl disable --quiet $units
-    (cd /etc/systemd/system && rm -f $units)
-    for file in /etc/systemd/system/*.d/integrable-jupyterhub.conf; do
-        rm -f "$file"; rmdir --ignore-fail-on-non-empty "${file%/*}" 2>/dev/null || :
-    done
-    # Docker requires one of them until this is read.
-    systemctl daemon-reload
-    systemctl stop $units 2>/dev/null || :
-    systemctl reset-failed $units 2>/dev/null || :
-}
+units=$(our_units)
 [ -z "$units" ] || thing "units: $(echo "$units" | lines)" remove_units
 remove_slice() { systemctl stop {{ build_slice }}; systemctl revert {{ build_slice }}; }
 [ ! -d /run/systemd/system.control/{{ build_slice }}.d ] || thing {{ build_slice }} remove_slice
 
-# remove_rules PROGRAM TABLE PATTERN CHAINS: rules that match, and these chains, with what is in them.
-remove_rules() {
-    $1 -w -t "$2" -S | awk -v pattern="$3" -v chains="$4" '
-        $1 == "-N" && $2 ~ chains { flush = flush "-F " $2 "\n"; remove = remove "-X " $2 "\n" }
-        $1 == "-A" && $2 !~ chains && $0 ~ pattern { sub("-A", "-D"); rules = rules $0 "\n" }
-        END { printf "%s%s%s", rules, flush, remove }' >/run/integrable-jupyterhub-rules
-    { echo "*$2"; cat /run/integrable-jupyterhub-rules; echo COMMIT; } | "$1-restore" -w 10 --noflush
-}
 for program in iptables ip6tables; do
-    $program -w -S 2>/dev/null | grep -q '^-N JHUB-' &&
-        thing "$program: chains JHUB-*, and the rules that lead there" remove_rules $program filter ' -j JHUB-' '^JHUB-'
+    has_our_rules $program &&
+        thing "$program: chains JHUB-*, and the rules that lead there" remove_our_rules $program
 done
 remove_empty_tables() {
     # Tables of iptables-nft that were not there before, and in which nothing is left.

@@ -20,6 +20,7 @@ from hubhost.templates import FILES, render
 MIGRATE: dict[str, Any] = {
     **{name: f"/{name}" for name in ("migration", "secrets", "tls_folder", "units")},
     **{name: name for name in ("project", "network", "role_label", "notebook", "hub_service")},
+    "keep_log": "keep_log() { :; }",
     **{name: name for name in ("hub", "proxy", "tls_key", "tls_certificate", "network_options")},
     "containers": [
         {name: name for name in ("id", "name", "new_name", "service", "restart", "connect")}
@@ -140,7 +141,9 @@ VALUES: dict[str, dict[str, Any]] = {
     "session/resolv.conf": {},
     "session/runtime": {},
     "session/seccomp.json": {},
+    "uninstall/functions.sh": {"units": "/u"},
     "uninstall/uninstall.sh": {
+        "units": "/u",
         "etc": "/e",
         "state": "/s",
         "before": "/s/before",
