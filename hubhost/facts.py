@@ -152,7 +152,7 @@ sed -e 's/^/daemon_json /' -e '$a\\' {quote(str(DAEMON_JSON))} 2>/dev/null
 [ "$(dpkg-query -Wf '${{db:Status-Status}}' podman-docker 2>/dev/null)" = installed ] \\
   && echo engine_kind podman
 {ENGINE_PACKAGE}
-missing=yes
+missing="{" ".join(images)}"
 if command -v dockerd >/dev/null && docker version >/dev/null 2>&1; then
   docker info --format 'engine {{{{.ServerVersion}}}}
 swarm {{{{.Swarm.LocalNodeState}}}}
@@ -178,10 +178,10 @@ our_bridge {{{{index .Options "com.docker.network.bridge.name"}}}}'
   done
   missing=
   for image in {_quoted(images)}; do
-    docker image inspect "$image" >/dev/null 2>&1 || missing=yes
+    docker image inspect "$image" >/dev/null 2>&1 || missing="$missing $image"
   done
 fi
-if [ -n "$missing" ]; then echo missing yes
+if [ -n "$missing" ]; then printf 'missing %s\n' $missing
 {tries}fi
 true
 """

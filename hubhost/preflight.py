@@ -10,6 +10,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address
 
 from hubhost.engine import daemon_configuration
 from hubhost.errors import Problem
+from hubhost.images import PREFIX
 from hubhost.service import SERVICE_NAMES
 from hubhost.settings import HOME, Settings
 
@@ -19,7 +20,8 @@ MINIMUM_MEMORY_MB = 1900
 
 MINIMUM_DISK_MB = 500
 MINIMUM_DISK_TO_BUILD_MB = {"slim": 6000, "full": 12000}
-"""By `notebook_profile`: room for the images, their build cache and one older set of them."""
+"""By `notebook_profile`, slim where that image is there: room for the images, their build cache and
+one older set of them."""
 
 OLDEST_ENGINE = (20, 10)
 BUILDX_SINCE = (23, 0)
@@ -70,7 +72,8 @@ class HostReport:
     foreign_containers: tuple[str, ...] = ()
     taken_names: tuple[str, ...] = ()
     daemon_json: str = ""
-    missing: bool = False
+    missing: frozenset[str] = frozenset()
+    """References of images that have to be built."""
     unreachable: tuple[str, ...] = ()
     unknown_image: str | None = None
 
@@ -128,7 +131,7 @@ class HostReport:
             foreign_containers=tuple(v for v in values["foreign"] if v),
             taken_names=tuple(v for v in values["taken_name"] if v),
             daemon_json="\n".join(values["daemon_json"]),
-            missing=one("missing") == "yes",
+            missing=frozenset(values["missing"]),
             unreachable=tuple(v for v in values["unreachable"] if v),
             unknown_image=one("unknown_image") or None,
         )
@@ -183,7 +186,8 @@ def _system(settings: Settings, report: HostReport, controller_clock: int) -> li
                 "give the host more memory",
             )
         )
-    profile = "slim" if settings.notebook_image else settings.notebook_profile
+    notebook = any(one.startswith(f"{PREFIX}notebook:") for one in report.missing)
+    profile = settings.notebook_profile if notebook else "slim"
     needed = MINIMUM_DISK_TO_BUILD_MB[profile] if report.missing else MINIMUM_DISK_MB
     if report.disk_mb < needed:
         what = "to build the images" if report.missing else "to run"

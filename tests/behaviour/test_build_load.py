@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -73,10 +74,11 @@ def test_a_session_starts_while_images_are_built(
     idle = p95_of_a_start(hub, user)
     with builds(host, f"--cgroup-parent {BUILD_SLICE}"):
         building = p95_of_a_start(hub, user)
-    with builds(host, ""):
-        unlimited = p95_of_a_start(hub, user)
     print(
         f"\np95 of a session's start: {idle:.2f} s idle, {building:.2f} s during builds"
-        f" ({building / idle:.1f} times), {unlimited:.2f} s were they not limited"
+        f" ({building / idle:.1f} times)"
     )
+    if "BUILD_UNLIMITED" in os.environ:  # what the limit is for; once in a while
+        with builds(host, ""):
+            print(f"{p95_of_a_start(hub, user):.2f} s were they not limited")
     assert building < AT_MOST * idle

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,8 +11,8 @@ import pytest
 from tests.deployment import Deployment, Run
 from tests.earlier import checkout, with_a_hub_that_dies, with_jupyterhub_5, with_postgresql_15
 from tests.faults import Fault, kept_websocket
-from tests.lab import Host
-from tests.lab.client import Session
+from tests.lab import Host, engine
+from tests.lab.client import Hub, Session
 from tests.sessions import name_of
 
 DUMPS = "/var/lib/integrable-jupyterhub/dumps"
@@ -52,6 +52,23 @@ def broken(deployment: Deployment, image: str, tmp_path: Path) -> Deployment:
     release = checkout(deployment, tmp_path)
     with_a_hub_that_dies(release, image)
     return release
+
+
+def test_a_dump_that_breaks_off_changes_nothing(
+    host: Host, hub: Hub, user: Callable[[], str]
+) -> None:
+    name = user()
+    host.sh("docker stop jupyterhub_hub")  # it holds locks
+    try:
+        host.sh("docker exec jupyterhub_db dump > /root/dump")
+        load = "docker exec -i jupyterhub_db load"
+        said = host.run("sh", "-c", f"head -c -2000 /root/dump | {load}", check=False)
+        assert said.returncode
+        assert b"end of file" in said.stderr
+        host.sh(f"{load} < /root/dump && rm /root/dump")
+    finally:
+        host.sh("docker start jupyterhub_hub")
+    assert engine.until(lambda: hub.call("GET", f"/users/{name}").status_code == 200, 60)
 
 
 def versions(host: Host) -> tuple[str, str, str]:

@@ -47,6 +47,8 @@ our_bridge br-jhub
 """.splitlines()
 
 GOOD = HostReport.parse(GOOD_LINES)
+HUB = frozenset({"integrable-jupyterhub-hub:1"})
+ALL = HUB | {"integrable-jupyterhub-notebook:1"}
 SETTINGS = settings()
 CONFIGURED = daemon_configuration("", SETTINGS.network_subnet)
 
@@ -98,6 +100,10 @@ def test_what_a_host_prints_is_understood() -> None:
 
 def test_a_host_that_prints_nothing_is_a_report_all_the_same() -> None:
     assert HostReport.parse([]) == HostReport()
+
+
+def test_each_image_that_is_missing_has_a_line() -> None:
+    assert HostReport.parse(f"missing {one}" for one in ALL).missing == ALL
 
 
 def test_daemon_json_is_read_line_by_line() -> None:
@@ -180,7 +186,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"systemd": False}, "init system: PID 1 is not systemd; take a host that runs systemd"),
     ({"memory_mb": 1899}, "memory: 1899 MB is less than 1900 MB; give the host more memory"),
     (
-        {"disk_mb": 11999, "missing": True},
+        {"disk_mb": 11999, "missing": ALL},
         "disk: 11999 MB free for Docker is less than the 12000 MB it takes to build the images;"
         + MAKE_ROOM,
     ),
@@ -319,9 +325,15 @@ def test_a_rerun_needs_no_room_to_build() -> None:
     assert lines(report(disk_mb=500)) == []
 
 
-@pytest.mark.parametrize("changes", [{"notebook_profile": "slim"}, {"notebook_image": "mine:1"}])
-def test_a_smaller_notebook_image_needs_less_room_to_build(changes: dict[str, Any]) -> None:
-    assert lines(report(disk_mb=6000, missing=True), **changes) == []
+@pytest.mark.parametrize(
+    ("changes", "missing"),
+    [({"notebook_profile": "slim"}, ALL), ({"notebook_image": "mine:1"}, HUB), ({}, HUB)],
+)
+def test_a_smaller_notebook_image_or_none_needs_less_room_to_build(
+    changes: dict[str, Any], missing: frozenset[str]
+) -> None:
+    assert lines(report(disk_mb=6000, missing=missing), **changes) == []
+    assert lines(report(disk_mb=5999, missing=missing), **changes)
 
 
 def test_another_system_may_be_tried() -> None:

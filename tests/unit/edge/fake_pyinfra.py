@@ -30,7 +30,7 @@ systemd yes
 time_service active
 disk_mb 41200
 state_options rw,relatime
-missing yes
+missing integrable-jupyterhub-notebook:1
 """
 
 
