@@ -17,8 +17,8 @@ from tests.sessions import name_of
 
 DUMPS = "/var/lib/integrable-jupyterhub/dumps"
 SCHEMA_5 = "4621fec11365"
-# Seconds, on a machine as busy as you like: a hub has to fail time and again before it is given up.
-PATIENCE = 600.0
+# Seconds; a hub has to fail time and again before it is given up: 15 s where nothing else runs.
+PATIENCE = 300.0
 
 
 @pytest.fixture(scope="module")

@@ -116,7 +116,7 @@ def test_an_update_converges_whenever_it_is_killed_and_no_session_is_lost(
     seconds = deployment.run(**update(0)).seconds
     for number, after in enumerate(moments(seconds), 1):
         settings = update(number)
-        with fault.watched(f"an update of {seconds:.0f} s, killed after {after:.1f} s", 900):
+        with fault.watched(f"an update of {seconds:.0f} s, killed after {after:.1f} s", 300):
             code = killed(deployment, after, **settings)
             again = deployment.run(**settings)
         print(f"exit code {code}; the next one: {again.changed}")

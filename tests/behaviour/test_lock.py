@@ -88,7 +88,7 @@ def test_a_network_that_is_lost_ends_the_run_and_the_next_one_converges(
     """An update that replaces the hub, under a live session."""
     host = fault.host
     setting: dict[str, Any] = {"cull_max_age_seconds": 20_000}
-    with fault.watched("network lost in mid-deploy", 900), deployment.begun(**setting) as run:
+    with fault.watched("network lost in mid-deploy", 300), deployment.begun(**setting) as run:
         assert engine.until(lambda: held(host), 60)
         # In its middle: the new configuration is there, or about to be.
         config = "grep -q 20000 /etc/integrable-jupyterhub/hub/config.json"

@@ -28,7 +28,7 @@ PRUNE = "Release | Delete images that no recorded release needs"
 # The aim is 3 s; a test fails at five times as much (slow machines).
 ROUTES_BACK_SECONDS = 15.0
 # The API of a hub that is replaced, by itself 3 s; while others keep the machine busy, much longer.
-REPLACED_SECONDS = 240.0
+REPLACED_SECONDS = 120.0
 
 
 def containers(host: Host) -> dict[str, str]:
