@@ -48,7 +48,7 @@ uninstall: controller ## Take away what was made on the hosts, and nothing else;
 shell: ## Open a root shell on the lab host (LAB=NAME: on that one)
 	python3 -m tests.lab shell $(or $(LAB),demo)
 
-status: controller ## How it stands with each host, on one screen (JSON=1: as JSON); exit code: 1 warnings, 2 errors
+status: controller ## How it stands with each host, on one screen (JSON=1: as JSON); fails where all is not well
 	$(PYTHON) -m hubhost.status $(if $(JSON),--json)
 
 doctor: controller ## What is wrong, why, and what to do; logs and configuration without secrets as a file

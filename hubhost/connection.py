@@ -44,10 +44,21 @@ def low_latency(sock: Any, *args: Any, **kwargs: Any) -> Transport:
     return Transport(sock, *args, **kwargs)
 
 
+def as_whom(host: Any) -> dict[str, Any]:
+    """What `host.run_shell_command` and `get_file` have to be told in an operation: sudo … .
+
+    They know nothing of it by themselves.
+    """
+    return _as_whom(host.current_op_global_arguments)
+
+
+def _as_whom(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in given.items() if key in _AS_WHOM}
+
+
 def _command(state: Any, host: Any, command: str, given: Mapping[str, Any]) -> str:
     """The command line as pyinfra would run it with the arguments `given` (sudo …)."""
-    as_whom = {key: value for key, value in given.items() if key in _AS_WHOM}
-    line = make_unix_command_for_host(state, host, StringCommand(command), **as_whom)
+    line = make_unix_command_for_host(state, host, StringCommand(command), **_as_whom(given))
     return str(line.get_raw_value())
 
 

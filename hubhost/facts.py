@@ -81,9 +81,12 @@ SESSIONS = f"docker ps -q --filter label={ROLE_LABEL}=session"
 REBOOT_DUE = r"""
 [ -e /run/reboot-required ] && echo "Debian wants it"
 running=$(uname -r)
-newest=$(printf '%s\n' /boot/vmlinuz-* "/boot/vmlinuz-$running" | sort -V | tail -n 1)
-[ ! -e "$newest" ] || [ "${newest#/boot/vmlinuz-}" = "$running" ] \
-  || echo "${newest#/boot/vmlinuz-} is installed, $running runs"
+# Of the same flavour (-amd64, -rt-amd64 …): of two, one never runs.
+newest=$(printf '%s\n' /boot/vmlinuz-* "/boot/vmlinuz-$running" | awk -v running="$running" '
+  function flavour(of) { sub(/^[^-]*(-[0-9]+)?/, "", of); return of }
+  { sub(".*/vmlinuz-", "") } flavour($0) == flavour(running)' | sort -V | tail -n 1)
+[ "$newest" = "$running" ] || [ ! -e "/boot/vmlinuz-$newest" ] \
+  || echo "$newest is installed, $running runs"
 # A fixed kernel often has the name of the one before; its version tells.
 version=$(dpkg-query -Wf '${Version}' "linux-image-$running" 2>/dev/null)
 [ -z "$version" ] || uname -v | grep -qF "$version" || echo "linux-image-$running is $version now"
@@ -442,7 +445,7 @@ class Lost(FactBase[str]):
 [ -d {ETC} ] || exit 0
 sessions=$({SESSIONS} 2>/dev/null | wc -l)
 users=$(docker exec {DATABASE_NAME} sh -c {quote(users)} 2>/dev/null) || users=unknown
-archives=$(ls {ARCHIVE} 2>/dev/null | grep -c 'tar.gz$')
+archives=$(ls -d {ARCHIVE}/*/about.json 2>/dev/null | wc -l)
 echo "$sessions running sessions, $users users, $archives archives"
 """
 

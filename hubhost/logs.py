@@ -13,11 +13,11 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from hubhost.errors import Problem, Problems
 from hubhost.paths import LOGS, LOGS_SCRIPT
 from hubhost.service import SERVICE_NAMES
+from hubhost.verbs import pyinfra
 
 PREFIX = "jupyterhub_"
 SERVICES = tuple(name.removeprefix(PREFIX) for name in SERVICE_NAMES)
@@ -95,10 +95,7 @@ def main() -> int:
         return 1
     said: list[str] = []
     with subprocess.Popen(
-        [
-            *(str(Path(sys.executable).with_name("pyinfra")), "-y", "-vvv"),
-            *("inventory.py", "ops/logs.py"),
-        ],
+        pyinfra("ops/logs.py", "-y", "-vvv"),
         env={**os.environ, "PYINFRA_PROGRESS": "off"},
         stdin=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

@@ -254,7 +254,9 @@ def backup() -> Commands:
     told = f"journalctl -q -o cat -u {BACKUP_UNIT} --since=@$since | grep ^backup:"
     yield script(
         "since=$(date +%s)",
-        f"systemctl start {BACKUP_UNIT} 2>/dev/null || {{ {told} >&2; exit 1; }}",
+        f"systemctl start {BACKUP_UNIT} 2>/dev/null && done=0 || done=$?",
+        "journalctl --sync",
+        f'[ "$done" = 0 ] || {{ {told} >&2; exit 1; }}',
         told,
     )
 
@@ -406,9 +408,10 @@ def updates() -> Commands:
 
 
 # Docker leaves containers to systemd (live-restore), which waits 90 s for those that don't hear
-# SIGTERM. `docker stop` is no way: what it stops does not come back at boot.
+# SIGTERM. `docker stop` is no way: what it stops does not come back at boot. (What does not run has
+# the pid 0, by which `kill` means this very script.)
 GO_DOWN = f"""
-pids=$(docker container inspect -f '{{{{.State.Pid}}}}' {" ".join(SERVICE_NAMES)})
+pids=$(docker container inspect -f '{{{{.State.Pid}}}}' {" ".join(SERVICE_NAMES)} | grep -vx 0)
 systemctl stop docker.socket docker
 kill -TERM $pids
 for _ in 1 2 3 4 5 6 7 8 9 10; do
@@ -431,7 +434,7 @@ def _reboot(state: Any, host: Any, seconds: int) -> bool:
     """pyinfra's own looks at the uptime, which in a system container is its machine's."""
     before = host.get_fact(facts.Boot)
     # Detached, so that the answer comes before the connection ends.
-    host.run_shell_command(f"({GO_DOWN}) </dev/null >/dev/null 2>&1 &")
+    host.run_shell_command(f"({GO_DOWN}) </dev/null >/dev/null 2>&1 &", **connection.as_whom(host))
     connection.release_lock(host)  # which the next step that asks for it takes again
     # A port that is forwarded to a host that is off answers, and ends: no news to anybody.
     getLogger("paramiko").setLevel(CRITICAL)
@@ -488,9 +491,10 @@ def isolation_check(settings: Settings, also: tuple[tuple[str, int], ...] = ()) 
 
 def _check(state: Any, host: Any, settings: Settings, also: tuple[tuple[str, int], ...]) -> bool:
     """Whether all is as the policy wants it; says so, door by door."""
+    whom = connection.as_whom(host)
 
     def ask(command: str, stdin: str = "") -> list[str] | None:
-        done, output = host.run_shell_command(command, _stdin=stdin)
+        done, output = host.run_shell_command(command, _stdin=stdin, **whom)
         if not done:
             logger.error("%s%s", host.print_prefix, output.stderr or f"failed: {command[:60]}")
         return output.stdout_lines if done else None

@@ -24,6 +24,7 @@ from hubhost.paths import BACKUP_UNIT
 from hubhost.release import History
 from hubhost.settings import Settings
 from hubhost.tls import WARN_BEFORE
+from hubhost.verbs import pyinfra
 
 REPORTS = "STATUS_REPORTS"
 """Environment variable: the folder where ops/status.py puts a file for each host."""
@@ -442,11 +443,7 @@ def drift_of(plan: Mapping[str, Any], host: str) -> tuple[str, ...]:
 def gather(folder: Path, script: str = "ops/status.py") -> tuple[dict[str, Any] | None, str, int]:
     """Run a script that plans the deployment; the plan, if any, what was said, the exit code."""
     done = subprocess.run(
-        [
-            *(str(Path(sys.executable).with_name("pyinfra")), "--dry", "--json"),
-            *(("--limit", os.environ["LIMIT"]) if os.environ.get("LIMIT") else ()),
-            *("inventory.py", script),
-        ],
+        pyinfra(script, "--dry", "--json"),
         env={**os.environ, REPORTS: str(folder), "PYINFRA_PROGRESS": "off"},
         capture_output=True,
         text=True,

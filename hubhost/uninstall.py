@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from hubhost.backup import OWN_FOLDER, hub_name
 from hubhost.engine import HELD_PACKAGES
 from hubhost.errors import Problem, Problems
 from hubhost.images import BUILD_SLICE, NAME_LABEL, PREFIX
 from hubhost.paths import BACKUPS, BEFORE, DAEMON_JSON, ETC, LOGS, STATE, UNITS
 from hubhost.service import ROLE_LABEL
 from hubhost.services import DATABASE_VOLUME, FILTER_VOLUME, FORMER_VOLUME
+from hubhost.settings import Settings
 from hubhost.templates import render
 
 
-def script(*, keep_backups: bool, daemon: str) -> str:
+def script(settings: Settings, *, keep_backups: bool, daemon: str) -> str:
     """files/uninstall/uninstall.sh, whose head says how it is used; `daemon` by of_daemon."""
+    folder = settings.backup_folder
     text = render(
         "uninstall/uninstall.sh",
         etc=ETC,
         state=STATE,
         before=BEFORE,
         backups=BACKUPS,
+        backups_elsewhere=f"{folder}/{hub_name(settings)}_*.age" if folder != OWN_FOLDER else "",
         logs=LOGS,
         units=UNITS,
         build_slice=BUILD_SLICE,

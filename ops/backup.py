@@ -10,6 +10,7 @@ from pyinfra.operations import python
 
 from hubhost import facts, operations
 from hubhost.backup import digest
+from hubhost.connection import as_whom
 from hubhost.paths import BACKUP_SCRIPT
 from hubhost.settings import HOME
 
@@ -32,7 +33,7 @@ def tell_or_copy() -> None:
     file = Path(to) / Path(path).name
     part = file.with_name(f".{file.name}.part")
     try:
-        host.get_file(path, str(part))
+        host.get_file(path, str(part), **as_whom(host))
         with part.open("rb") as opened:
             if digest(opened)[:16] not in file.name:
                 raise OSError("did not come whole")

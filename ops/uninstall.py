@@ -20,7 +20,8 @@ except Problems as error:
 current = host.get_fact(facts.Content, path=str(DAEMON_JSON))
 before = host.get_fact(facts.DaemonBefore)
 wanted = without_ours(current, before, settings.network_subnet)
-script = uninstall.script(keep_backups=keep, daemon=uninstall.of_daemon(current, before, wanted))
+daemon = uninstall.of_daemon(current, before, wanted)
+script = uninstall.script(settings, keep_backups=keep, daemon=daemon)
 
 if lost := host.get_fact(facts.Lost):
     logger.warning("%s: lost for good: %s; tokens, secrets, certificates", host.name, lost)

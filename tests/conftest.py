@@ -72,6 +72,19 @@ def restored(deployment: Deployment) -> Iterator[None]:
 
 
 @pytest.fixture
+def sudoer(host: Host) -> str:
+    """Another user of the host, who may all by sudo."""
+    host.sh("""
+apt-get install -qy --no-install-recommends sudo
+id admin || useradd --create-home admin
+echo 'admin ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/admin
+install -d -m 700 -o admin ~admin/.ssh
+install -m 600 -o admin ~/.ssh/authorized_keys ~admin/.ssh/authorized_keys
+""")
+    return "admin"
+
+
+@pytest.fixture
 def hub(host: Host, first_run: Run) -> Hub:
     """The hub's API, as the first service sees it now: tests change tokens and certificates."""
     return hub_of(host)[1]

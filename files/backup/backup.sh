@@ -39,8 +39,9 @@ docker exec {{ database }} dump >database.dump || fail "the database gives no du
 cp -a {{ secrets }} secrets
 cp {{ tls }}/tls.crt {{ tls }}/tls.key {{ backup }}/settings.json {{ backup }}/about .
 printf 'name %s\nmade %s\n' "$name" "$(date -u +%Y-%m-%dT%H:%M:%SZ)" >>about
-# Links, not copies: an archive that expires meanwhile is whole all the same, or left out.
-cp -al {{ archive }}/. archive 2>/dev/null || true
+# Links, where one disk holds both: an archive that expires meanwhile is whole all the same, or left out.
+[ "$(stat -c %d {{ archive }} 2>/dev/null)" = "$(stat -c %d archive)" ] && how=l || how=
+cp -a$how {{ archive }}/. archive 2>archive.said || ! grep 'No space' archive.said >&2 || fail "$work has no room for the archives; make some"
 for one in archive/*; do
     if [ ! -f "$one/about.json" ] || [ ! -f "$one/home.tar.gz" ]; then rm -rf "$one"; fi
 done

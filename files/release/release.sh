@@ -40,8 +40,9 @@ serves() { docker exec "$1" sh -c "$(of "$1" '{{index .Config.Healthcheck.Test 1
 
 becomes_healthy() {
     end=$(($(date +%s) + $(of "$1" '{{printf "%d" .Config.Healthcheck.StartPeriod}}') / 1000000000))
+    crashes=$(of "$1" '{{.RestartCount}}') # since it was made, which may be long ago
     until serves "$1"; do
-        [ "$(date +%s)" -lt $end ] && [ "$(of "$1" '{{.RestartCount}}')" -lt 3 ] || return 1
+        [ "$(date +%s)" -lt $end ] && [ "$(of "$1" '{{.RestartCount}}')" -lt $((crashes + 3)) ] || return 1
         sleep 0.2
     done
 }
@@ -154,7 +155,9 @@ restore() { # the files of release $1, and none that only the current one has
     case $changed in *" $units/"*) systemctl daemon-reload ;; esac
     for path in $changed; do
         case $path in
-        "$units"/*.timer | "$units"/*.path) [ ! -e "$path" ] || systemctl restart "${path##*/}" || true ;;
+        "$units"/*.timer | "$units"/*.path)
+            [ ! -e "$path" ] || { systemctl enable -q "${path##*/}" && systemctl restart "${path##*/}"; } || true
+            ;;
         esac
     done
     case $changed in *" $firewall/"*) systemctl reload-or-restart "$firewall_unit" || true ;; esac
@@ -189,7 +192,10 @@ back)
         (eval "$(cat "$releases/$2/services/$name")" && "$carry" may "$name" "$image") || exit 1
     done
     while read -r key reference id; do
-        case "$key $reference" in "images $prefix"*) docker image tag "$id" "$reference" ;; esac
+        case "$key $reference" in
+        "images $prefix"base:*) ;; # nothing runs from it
+        "images $prefix"*) docker image tag "$id" "$reference" ;;
+        esac
     done <"$releases/$2/about"
     restore "$2"
     for name in $names; do

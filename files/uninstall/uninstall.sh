@@ -179,6 +179,17 @@ buildx=~root/.docker/buildx # its notes of our builds
 remove_buildx() { rm -rf $buildx && rmdir --ignore-fail-on-non-empty ${buildx%/*}; }
 [ -e $before/buildx ] || [ -z "$known" ] || [ ! -d $buildx ] || thing "$buildx" remove_buildx
 
+{%- if backups_elsewhere %}
+# A folder of somebody's, with more in it than ours.
+if ls {{ backups_elsewhere }} >/dev/null 2>&1; then
+    if [ "$backups" = keep ]; then
+        stays "backups: {{ backups_elsewhere }}"
+    else
+        thing "backups: {{ backups_elsewhere }}" rm -f {{ backups_elsewhere }}
+    fi
+fi
+{%- endif %}
+
 # --- At last what was kept to know all this ------------------------------------------------------
 if [ $failed -eq 0 ]; then
     kept=

@@ -80,6 +80,14 @@ def copy(deployment: Deployment, backups: None, tmp_path: Path) -> Callable[[], 
     return make
 
 
+def test_an_admin_with_sudo_gets_a_copy(
+    deployment: Deployment, backups: None, sudoer: str, tmp_path: Path
+) -> None:
+    to = {"BACKUP_TO": str(tmp_path)}
+    deployment.run("--sudo", script="ops/backup.py", variables=to, ssh_user=sudoer)
+    assert [file.suffix for file in tmp_path.iterdir()] == [".age"]
+
+
 def refused(
     deployment: Deployment, file: Path | str, key: Path | str, line: str, signer: str = ""
 ) -> str:

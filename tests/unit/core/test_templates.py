@@ -148,6 +148,7 @@ VALUES: dict[str, dict[str, Any]] = {
         "state": "/s",
         "before": "/s/before",
         "backups": "/s/backup",
+        "backups_elsewhere": "/b/hub_*.age",
         "logs": "/l",
         "build_slice": "x.slice",
         "daemon_json": "/d",

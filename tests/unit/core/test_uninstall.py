@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 
+from hubhost.backup import hub_name
 from hubhost.engine import daemon_configuration, without_ours
 from hubhost.errors import Problems
 from hubhost.uninstall import keeps, of_daemon, script
@@ -18,7 +19,14 @@ NET = settings().network_subnet
 @pytest.mark.parametrize(("text", "kept"), [("", True), ("yes", True), ("no", False)])
 def test_backups_are_kept_unless_one_says_no(text: str, kept: bool) -> None:
     assert keeps(text) is kept
-    assert f"backups={'keep' if kept else 'remove'}" in script(keep_backups=kept, daemon="same")
+    made = script(settings(), keep_backups=kept, daemon="same")
+    assert f"backups={'keep' if kept else 'remove'}" in made
+
+
+def test_backups_in_a_folder_of_somebodys_are_ours_by_their_name() -> None:
+    made = script(settings(backup_folder="/mnt/b"), keep_backups=False, daemon="same")
+    assert f"rm -f /mnt/b/{hub_name(settings())}_*.age" in made
+    assert "/mnt/b" not in script(settings(), keep_backups=False, daemon="same")
 
 
 def test_another_word_is_one_line() -> None:
@@ -28,7 +36,7 @@ def test_another_word_is_one_line() -> None:
 
 @pytest.mark.parametrize("mode", ["list", "remove"])
 def test_the_script_is_valid_shell(mode: str) -> None:
-    text = script(keep_backups=True, daemon="restore")
+    text = script(settings(backup_folder="/mnt/b"), keep_backups=True, daemon="restore")
     subprocess.run(["sh", "-n", "-c", f"mode={mode}\n{text}"], check=True)
 
 

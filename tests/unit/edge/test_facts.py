@@ -19,6 +19,7 @@ from hubhost import doctor, facts, services, uninstall
 from hubhost.hostfile import FileState, HostFolder
 from hubhost.images import PresentImage
 from hubhost.isolation import JUMPS, JUMPS6, Policy, chains, chains6, listing
+from hubhost.paths import ARCHIVE, ETC
 from hubhost.preflight import HostReport, Listener, problems
 from hubhost.service import ContainerState, Mount
 from tests.unit.core.sample import settings
@@ -66,7 +67,7 @@ FACTS: dict[type[FactBase[Any]], dict[str, Any]] = {
     facts.Listens: {},
     facts.Noted: {},
     facts.DaemonBefore: {},
-    facts.Ours: {"script": uninstall.script(keep_backups=True, daemon="same")},
+    facts.Ours: {"script": uninstall.script(settings(), keep_backups=True, daemon="same")},
     facts.Lost: {},
     facts.Unheld: {},
     facts.Updates: {},
@@ -598,3 +599,32 @@ def test_a_kernel_of_the_same_name_may_be_another(
         command(facts.RebootDue).replace("/boot", "/none").replace("/run", "/no")
     )
     assert told == due
+
+
+@pytest.mark.parametrize(
+    ("running", "due"),
+    [
+        ("6.1.0-39-amd64", ["6.1.0-40-amd64 is installed, 6.1.0-39-amd64 runs"]),
+        ("6.1.0-40-amd64", []),
+        ("6.12.48+deb13-rt-amd64", []),
+        ("6.12.9+bpo-cloud-amd64", []),
+    ],
+)
+def test_a_newer_kernel_is_one_of_the_same_flavour(
+    programs: Programs, tmp_path: Path, running: str, due: list[str]
+) -> None:
+    for name in ("6.1.0-39-amd64", "6.1.0-40-amd64", "6.12.48+deb13-rt-amd64"):
+        (tmp_path / f"vmlinuz-{name}").touch()
+    programs.says("uname", running)
+    programs.add("dpkg-query")
+    asked = command(facts.RebootDue).replace("/boot", str(tmp_path)).replace("/run/", "/no/")
+    assert programs.output(asked) == due
+
+
+def test_archives_that_go_are_counted(programs: Programs, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "about.json").touch()
+    programs.says("docker", "7")
+    asked = command(facts.Lost).replace(str(ARCHIVE), str(tmp_path)).replace(f"[ -d {ETC} ]", ":")
+    assert programs.output(asked) == ["1 running sessions, 7 users, 2 archives"]

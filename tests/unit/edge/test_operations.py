@@ -76,7 +76,7 @@ SECRETS = {
 DRAINED = Drain(drained=True, minutes=5, deadline=1_800_000_000)
 DUE = {facts.Drain: Drain(), facts.Updates: ["libc6"], facts.RebootDue: []}
 DONE = {facts.Drain: DRAINED, facts.Updates: [], facts.RebootDue: [], facts.Sessions: 3}
-REMOVAL = uninstall.script(keep_backups=True, daemon="same")
+REMOVAL = uninstall.script(settings(), keep_backups=True, daemon="same")
 
 
 def flat(made: list[StringCommand]) -> str:
@@ -1020,6 +1020,35 @@ def test_the_engines_hold_comes_back_whatever_the_update_does() -> None:
 def test_what_is_noted_is_not_noted_again_and_what_is_held_not_held() -> None:
     assert commands(operations.note_before, {facts.Noted: True}) == []
     assert commands(operations.held_engine, {facts.Unheld: []}) == []
+
+
+def test_what_goes_down_is_told_to_and_never_the_one_that_tells(tmp_path: Path) -> None:
+    """A service that does not run has the pid 0: everybody of the caller's, for `kill`."""
+    programs = Programs(tmp_path / "bin")
+    programs.says("docker", "0\n4194305")
+    programs.add("systemctl", f'echo "$*" >> {tmp_path}/asked')
+    programs.add("sleep")
+    done = programs.run(f'kill() {{ echo kill "$@" >> {tmp_path}/asked; }}\n{operations.GO_DOWN}')
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert (done.returncode, asked[:2]) == (0, ["stop docker.socket docker", "kill -TERM 4194305"])
+    assert asked[-1] == "reboot"
+
+
+def test_a_reboot_is_ordered_as_the_operation_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """pyinfra's own arguments, sudo for one, reach no command of a function by themselves."""
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    boots, given = iter(["1", "2"]), []
+    rebooting = SimpleNamespace(
+        current_op_global_arguments={"_sudo": True, "name": "Reboot"},
+        get_fact=lambda fact: next(boots),
+        run_shell_command=lambda command, **arguments: given.append(arguments),
+        connector_data={},
+        connected=True,
+        connect=lambda **options: None,
+        disconnect=lambda: None,
+    )
+    assert operations._reboot(None, rebooting, 9)
+    assert given == [{"_sudo": True}]
 
 
 def test_services_that_serve_are_not_waited_for() -> None:
