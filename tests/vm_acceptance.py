@@ -97,28 +97,34 @@ def scrubbed(output: str, name: str) -> str:
     return re.sub(r"\x1b\[[0-9;]*m", "", output).replace(f"{ROOT}/", "").replace(name, "vm").strip()
 
 
-def document(made: list[Acceptance], qemu: str) -> str:
-    """docs/vm-acceptance.md."""
-    names = list(made[0].about)
+def section(one: Acceptance, qemu: str) -> str:
+    """What docs/vm-acceptance.md says of one machine."""
     below = f"{os.cpu_count()} CPUs and Linux {platform.release().partition('-')[0]}"
-    lines = [
-        "# A virtual machine: the last run",
-        "",
-        INTRODUCTION,
-        "",
-        f"| {' | '.join(names)} | reached by SSH after | tests | |",
-        f"|{'---|' * (len(names) + 3)}",
-        *(
-            f"| {' | '.join(one.about.values())} | {one.up:.0f} s | {one.tests / 60:.0f} min"
-            f" | {'passed' if one.passed else '**failed**'} |"
-            for one in made
-        ),
-        "",
-        f"{qemu}, {CPUS} CPUs, {MEMORY_MB} MB; the machine below has {below}.",
-    ]
-    for one in made:
-        lines += ["", f"## Debian {one.debian}", "", "```", one.output, "```"]
-    return "\n".join([*lines, ""])
+    return f"""
+| {" | ".join(one.about)} | reached by SSH after | tests | |
+|{"---|" * (len(one.about) + 3)}
+| {" | ".join(one.about.values())} | {one.up:.0f} s | {one.tests / 60:.0f} min \
+| {"passed" if one.passed else "**failed**"} |
+
+{qemu}, {CPUS} CPUs, {MEMORY_MB} MB; the machine below has {below}.
+
+```
+{one.output}
+```
+"""
+
+
+def sections(document: str) -> dict[int, str]:
+    """Of each Debian that has one; a run on one of them leaves the other's."""
+    _, *found = re.split(r"^## Debian (\d+)\n", document, flags=re.MULTILINE)
+    texts = [f"{text.rstrip()}\n" for text in found[1::2]]
+    return dict(zip(map(int, found[::2]), texts, strict=True))
+
+
+def document(made: dict[int, str]) -> str:
+    """docs/vm-acceptance.md, of its sections."""
+    parts = [f"## Debian {debian}\n{text}" for debian, text in sorted(made.items(), reverse=True)]
+    return "\n".join(["# A virtual machine: the last run\n", f"{INTRODUCTION}\n", *parts])
 
 
 @contextmanager
@@ -141,7 +147,8 @@ def main() -> int:
     with images(options.images_of) as source:
         made = [accept(debian, source) for debian in options.debian or SUITES]
     qemu = subprocess.run([QEMU, "--version"], capture_output=True, check=True, text=True).stdout
-    DOCUMENT.write_text(document(made, qemu.splitlines()[0]))
+    now = {one.debian: section(one, qemu.splitlines()[0]) for one in made}
+    DOCUMENT.write_text(document(sections(DOCUMENT.read_text()) | now))
     passed = all(one.passed for one in made)
     print(f"{'Passed' if passed else 'FAILED'} in {(time.monotonic() - started) / 60:.0f} min;"
           f" the output is {DOCUMENT.relative_to(ROOT)}")  # fmt: skip

@@ -3,7 +3,15 @@
 import re
 
 from tests.lab.host import ROOT
-from tests.vm_acceptance import BEHAVIOUR, TESTS, Acceptance, document, scrubbed
+from tests.vm_acceptance import (
+    BEHAVIOUR,
+    TESTS,
+    Acceptance,
+    document,
+    scrubbed,
+    section,
+    sections,
+)
 
 ABOUT = {"Debian": "13.8", "kernel": "6.12.118", "CPU": "emulated"}
 
@@ -21,16 +29,24 @@ def test_the_tests_that_it_runs_exist() -> None:
 
 
 def test_a_failure_is_told() -> None:
-    assert "**failed**" in document([acceptance(passed=True), acceptance(passed=False)], "QEMU")
-    assert "failed" not in document([acceptance(passed=True)], "QEMU")
+    assert "**failed**" in section(acceptance(passed=False), "QEMU")
+    assert "failed" not in section(acceptance(passed=True), "QEMU")
 
 
 def test_a_row_says_what_it_is_true_of_and_how_long_it_took() -> None:
     row = "| 13.8 | 6.12.118 | emulated | 21 s | 25 min | passed |"
-    lines = document([acceptance(passed=True)], "QEMU emulator version 7.2").splitlines()
+    lines = section(acceptance(passed=True), "QEMU emulator version 7.2").splitlines()
     assert row in lines
     (head,) = [line for line in lines if line.startswith("| Debian")]
     assert head.count("|") == row.count("|")
+
+
+def test_a_run_on_one_debian_keeps_the_others_section() -> None:
+    told = {debian: section(acceptance(passed=True), f"QEMU {debian}") for debian in (12, 13)}
+    page = document(told)
+    assert sections(page) == told
+    assert document(sections(page)) == page
+    assert page.index("## Debian 13") < page.index("## Debian 12")
 
 
 def test_nothing_of_this_machine_is_in_the_output() -> None:
