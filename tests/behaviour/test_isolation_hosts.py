@@ -30,6 +30,9 @@ $run --name unconfined --network unconfined $program 9002
 """
 
 
+CALM = "docker rm -f restless unconfined; docker network rm unconfined"
+
+
 @dataclass(frozen=True)
 class Boot:
     """A lab host that was rebooted while containers tried to get out."""
@@ -71,7 +74,7 @@ def boot(lonely: str) -> Iterator[Boot]:
     mark, kernel = outside.mark(), made.sh(f"cat {BOOT_ID}")
     rebooted = restart(lonely)
     yield Boot(rebooted, Outside(rebooted), mark, kernel)
-    Host.read(lonely).sh("docker rm -f restless unconfined; docker network rm unconfined")
+    Host.read(lonely).sh(f"{CALM}; :")
     remove(Host.read(lonely))
 
 
@@ -107,6 +110,7 @@ def test_nothing_gets_out_while_the_host_boots(boot: Boot) -> None:
     free, caught = boot.outside.count(boot.mark, 9002), boot.outside.count(boot.mark, 9001)
     print(f"\n{attempts(boot.host, 'restless')} attempts, {caught} got out; unconfined: {free}")
     assert caught == 0
+    boot.host.sh(CALM)  # they leave others little
 
 
 def test_services_come_back_and_sessions_are_gone(boot: Boot) -> None:
