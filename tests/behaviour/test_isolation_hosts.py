@@ -17,7 +17,11 @@ from tests.lab.outside.world import SERVER
 
 GUARD = "/etc/integrable-jupyterhub/firewall/guard.nft"
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
-HUB_HEALTH = "docker exec jupyterhub_hub python3 -m integrable_jupyterhub health"
+HEALTH = """
+set -e
+docker exec jupyterhub_hub python3 -m integrable_jupyterhub health
+[ -z "$(docker ps -q --filter health=unhealthy --filter label=integrable-jupyterhub.role=service)" ]
+"""
 # A container of somebody's, on the hub's network, that Docker starts with the host and that tries
 # to get out from its first moment; and one on a network of its own, which may.
 RESTLESS = f"""
@@ -91,7 +95,7 @@ def drift(host: Host) -> list[str]:
 
 
 def healthy(host: Host) -> bool:
-    return host.run("sh", "-c", HUB_HEALTH, check=False).returncode == 0
+    return host.run("sh", "-c", HEALTH, check=False).returncode == 0
 
 
 def test_after_the_boot_the_kernel_is_another(boot: Boot) -> None:

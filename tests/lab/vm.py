@@ -55,6 +55,9 @@ iface eth0 inet static
 HOOKS = (
     f"printf %s '{INTERFACES}' >\"$1/etc/network/interfaces\"",
     'echo "nameserver 10.0.2.3" >"$1/etc/resolv.conf"',
+    # As linux-sysctl-defaults does, which Debian's kernels recommend: anybody may ping.
+    'mkdir -p "$1/etc/sysctl.d"',
+    'echo "net.ipv4.ping_group_range = 0 2147483647" >"$1/etc/sysctl.d/50-ping.conf"',
     'rm -f "$1"/etc/ssh/ssh_host_*',
     ': >"$1/etc/machine-id"',
     'mkdir -m 700 -p "$1/root/.ssh"',
