@@ -263,6 +263,13 @@ def test_a_rollback_brings_back_what_ran_before(
         assert done.exit_code == 0, done.output
         assert settings_of(host, FILTER_CONFIG)["pids"] == 256
     assert deployment.run().changed == []
+    # And by the host alone, there and back.
+    for release, pids in ((earlier, 200), (later["release"], 256)):
+        back = "host# /etc/integrable-jupyterhub/release.sh back ID"
+        done = deployment.runbook(back, ID=release)
+        assert done.exit_code == 0, done.output
+        assert settings_of(host, FILTER_CONFIG)["pids"] == pids
+    assert deployment.run().changed == []
 
 
 @pytest.fixture(scope="module")
