@@ -18,7 +18,7 @@ import tomllib
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from io import BufferedReader
+from io import BufferedRandom, BufferedReader
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -286,7 +286,7 @@ def _looks_whole(file: Path, key: Path) -> None:
             raise Problems([_damaged(file, "its digest is not the one in its name")])
 
 
-def digest(opened: BufferedReader) -> str:
+def digest(opened: BufferedReader | BufferedRandom) -> str:
     """SHA-256 of all of a file."""
     opened.seek(0)
     return hashlib.file_digest(opened, "sha256").hexdigest()

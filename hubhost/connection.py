@@ -7,7 +7,7 @@ import socket
 import time
 from collections.abc import Mapping
 from threading import Thread
-from typing import Any
+from typing import Any, BinaryIO
 
 from paramiko import Transport
 from pyinfra import logger
@@ -45,10 +45,7 @@ def low_latency(sock: Any, *args: Any, **kwargs: Any) -> Transport:
 
 
 def as_whom(host: Any) -> dict[str, Any]:
-    """What `host.run_shell_command` and `get_file` have to be told in an operation: sudo … .
-
-    They know nothing of it by themselves.
-    """
+    """What `host.run_shell_command` has to be told in an operation: sudo … . It asks nobody."""
     return _as_whom(host.current_op_global_arguments)
 
 
@@ -104,6 +101,17 @@ def _channels(state: Any, host: Any, command: str) -> Any:
     """Paramiko's standard input, output and error of a command, run as operations are (sudo …)."""
     given, _ = pop_global_arguments(state, host, {})
     return host.connector.client.exec_command(_command(state, host, command, given))
+
+
+def fetch(state: Any, host: Any, command: str, file: BinaryIO) -> bool:
+    """What a command on the host prints, into a file here; whether it succeeded.
+
+    pyinfra's own way lays a copy into the host's /tmp where sudo is needed; that may be memory.
+    """
+    _, output, _ = _channels(state, host, command)
+    while chunk := output.channel.recv(_CHUNK):
+        file.write(chunk)
+    return bool(output.channel.recv_exit_status() == 0)
 
 
 def relay(state: Any, host: Any, source: str, send: str, receive: str) -> bool:

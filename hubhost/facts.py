@@ -83,7 +83,7 @@ REBOOT_DUE = r"""
 running=$(uname -r)
 # Of the same flavour (-amd64, -rt-amd64 …): of two, one never runs.
 newest=$(printf '%s\n' /boot/vmlinuz-* "/boot/vmlinuz-$running" | awk -v running="$running" '
-  function flavour(of) { sub(/^[^-]*(-[0-9]+)?/, "", of); return of }
+  function flavour(of) { sub(/^[^-]*(-[0-9][^-]*)?/, "", of); return of }
   { sub(".*/vmlinuz-", "") } flavour($0) == flavour(running)' | sort -V | tail -n 1)
 [ "$newest" = "$running" ] || [ ! -e "/boot/vmlinuz-$newest" ] \
   || echo "$newest is installed, $running runs"

@@ -13,7 +13,7 @@ from ipaddress import (
     ip_address,
     ip_network,
 )
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -30,6 +30,7 @@ from pydantic import (
 from hubhost.agekeys import recipient_problem
 from hubhost.destination import Destination
 from hubhost.errors import Problem, Problems
+from hubhost.paths import BACKUPS, STATE
 
 HOME = "group_data/all.py"
 """Where a person changes a setting: every remedy names it."""
@@ -134,6 +135,8 @@ def _recipient(value: str) -> str:
 def _host_folder(value: str) -> str:
     if not re.fullmatch(r"(?:/[A-Za-z0-9._-]+)+", value) or "/.." in value:
         raise ValueError("must be an absolute path of letters, digits, '._-'")
+    if PurePosixPath(value).is_relative_to(STATE) and value != str(BACKUPS):
+        raise ValueError(f"must not be below {STATE}, but for {BACKUPS}")
     return value
 
 

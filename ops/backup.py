@@ -1,16 +1,17 @@
 """`make backup [TO=folder]`: make one now on each host, and copy it to this machine."""
 
 import os
+import shlex
 from pathlib import Path
 
 from pyinfra import logger
 from pyinfra.api.exceptions import DeployError, NestedOperationError
-from pyinfra.context import host
+from pyinfra.context import host, state
 from pyinfra.operations import python
 
 from hubhost import facts, operations
 from hubhost.backup import digest
-from hubhost.connection import as_whom
+from hubhost.connection import fetch
 from hubhost.paths import BACKUP_SCRIPT
 from hubhost.settings import HOME
 
@@ -33,9 +34,9 @@ def tell_or_copy() -> None:
     file = Path(to) / Path(path).name
     part = file.with_name(f".{file.name}.part")
     try:
-        host.get_file(path, str(part), **as_whom(host))
-        with part.open("rb") as opened:
-            if digest(opened)[:16] not in file.name:
+        with part.open("w+b") as opened:
+            whole = fetch(state, host, f"cat {shlex.quote(path)}", opened)
+            if not whole or digest(opened)[:16] not in file.name:
                 raise OSError("did not come whole")
         part.replace(file)
     except OSError as error:

@@ -4,12 +4,19 @@
 #   backup.sh newest    when the newest was made (seconds since 1970), its bytes, who signs here, its path
 set -eu
 umask 077
+export LC_ALL=C # what programs say is read below
 folder={{ folder }}
 work={{ work }}
 name={{ name }} # of the hub
 
 # <3>: how the journal knows an error.
 fail() { echo "<3>backup: $1" >&2; exit 1; }
+
+room() { # in folder $1 for $2 kB
+    free=$(df -Pk "$1" | awk 'NR == 2 { print $4 }')
+    [ "$free" -gt $(($2 + {{ reserve_kb }})) ] ||
+        fail "$1 has $((free / 1024)) MB free, this one needs $(($2 / 1024)) and leaves {{ reserve_kb // 1024 }}; make room, or lower backup_keep"
+}
 
 # The host's own SSH key, which the admin's machine knows, says who made it: anybody can encrypt to a public key.
 for key in ed25519 ecdsa rsa; do
@@ -40,16 +47,19 @@ cp -a {{ secrets }} secrets
 cp {{ tls }}/tls.crt {{ tls }}/tls.key {{ backup }}/settings.json {{ backup }}/about .
 printf 'name %s\nmade %s\n' "$name" "$(date -u +%Y-%m-%dT%H:%M:%SZ)" >>about
 # Links, where one disk holds both: an archive that expires meanwhile is whole all the same, or left out.
-[ "$(stat -c %d {{ archive }} 2>/dev/null)" = "$(stat -c %d archive)" ] && how=l || how=
-cp -a$how {{ archive }}/. archive 2>archive.said || ! grep 'No space' archive.said >&2 || fail "$work has no room for the archives; make some"
+if [ "$(stat -c %d {{ archive }})" = "$(stat -c %d archive)" ]; then
+    links=l
+else
+    links=
+    room "$work" "$(du -sk {{ archive }} | cut -f1)"
+fi
+cp -a$links {{ archive }}/. archive 2>archive.said || ! grep -v 'No such file or directory$' archive.said >&2 ||
+    fail "the archives can't be read; see the lines above"
 for one in archive/*; do
     if [ ! -f "$one/about.json" ] || [ ! -f "$one/home.tar.gz" ]; then rm -rf "$one"; fi
 done
 
-needed=$(du -sk --apparent-size . | cut -f1)
-free=$(df -Pk "$folder" | awk 'NR == 2 { print $4 }')
-[ "$free" -gt $((needed + {{ reserve_kb }})) ] ||
-    fail "$folder has $((free / 1024)) MB free, this one needs $((needed / 1024)) and leaves {{ reserve_kb // 1024 }}; make room, or lower backup_keep"
+room "$folder" "$(du -sk --apparent-size . | cut -f1)"
 
 # Only what the restore takes. What else lies beside the secrets, or the hub has put beside archives, stays out.
 list() {

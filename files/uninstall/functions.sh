@@ -9,8 +9,7 @@ remove_units() {
     done
     # Docker requires one of them until this is read, and would stop with it.
     systemctl daemon-reload
-    systemctl stop $our 2>/dev/null || :
-    systemctl reset-failed $our 2>/dev/null || :
+    [ -z "$our" ] || { systemctl stop $our; systemctl reset-failed $our; } 2>/dev/null || :
 }
 
 # remove_rules PROGRAM TABLE PATTERN CHAINS: rules that match, and these chains, with what is in them.

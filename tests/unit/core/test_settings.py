@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from hubhost.errors import Problems
+from hubhost.paths import BACKUPS, STATE
 from hubhost.settings import Settings, load, unknown_groups
 from hubhost.settings_reference import REFERENCE, reference
 from tests.unit.core.sample import ALL, DEFAULTS, EVERYTHING, settings
@@ -198,6 +199,10 @@ BAD: list[tuple[dict[str, Any], str]] = [
     (
         {"backup_folder": "disk"},
         f"backup_folder: 'disk': must be an absolute path of letters, digits, '._-'; {CHANGE}",
+    ),
+    (
+        {"backup_folder": f"{STATE}/backups"},
+        f"backup_folder: '{STATE}/backups': must not be below {STATE}, but for {BACKUPS}; {CHANGE}",
     ),
     (
         {"backup_folder": "/a/../b"},
