@@ -112,7 +112,8 @@ venv: ## Make .venv from the hashed lists (done by the other verbs as needed)
 controller: ## The part of .venv that deploying needs
 	tests/lab/bootstrap.sh controller
 
-programs:
+LIBIPTC = $(PYTHON) -m pip install -q --no-build-isolation --require-hashes -r requirements/isolation.txt && $(PYTHON) -c 'import iptc'
+programs: venv
 	# Playwright's driver needs libatomic, which a minimal Debian lacks.
 	{ command -v chromium && command -v firefox-esr && /sbin/ldconfig -p | grep libatomic.so.1; } >/dev/null || \
 		tests/lab/apt-install chromium firefox-esr libatomic1
@@ -120,6 +121,9 @@ programs:
 	php -m 2>/dev/null | grep -qx curl || tests/lab/apt-install php-cli php-curl
 	# Whoever backs up has the keys on the controller.
 	command -v age >/dev/null || tests/lab/apt-install age
+	# Rules are read back by python-iptables, which pip builds.
+	$(PYTHON) -c 'import iptc' 2>/dev/null || $(LIBIPTC) 2>/dev/null || \
+		{ tests/lab/apt-install gcc libc6-dev libxtables12 python3-dev && $(LIBIPTC); }
 
 # --- Keep it current ------------------------------------------------------------------------
 # The locks hold no index addresses and no hashes of local wheels: nothing of the machine that

@@ -10,10 +10,7 @@ import json
 import sys
 from typing import Any
 
-INSTALL = (
-    "python-iptables is missing: apt-get install gcc libc6-dev libxtables12 python3-dev;"
-    " .venv/bin/pip install --require-hashes -r requirements/isolation.txt"
-)
+INSTALL = "python-iptables is missing: make programs"
 
 OPTIONS = {"-s": "src", "-d": "dst", "-p": "protocol", "-i": "in-interface", "-o": "out-interface"}
 
