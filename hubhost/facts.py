@@ -540,7 +540,10 @@ class NotServing(Lines):
 
 
 class EngineIsStale(FactBase[bool]):
-    """Whether daemon.json is newer than the running engine, so that a restart is due."""
+    """Whether daemon.json is newer than the running engine, so that a restart is due.
+
+    Or AppArmor's parser is, and the engine does not know of it: it looks once, when it starts.
+    """
 
     default = bool
 
@@ -553,6 +556,9 @@ class EngineIsStale(FactBase[bool]):
         return f"""
 started=$(date -d "$(systemctl show -P ActiveEnterTimestamp docker)" +%s 2>/dev/null || echo 0)
 [ "$(stat -c %Y {quote(str(DAEMON_JSON))} 2>/dev/null || echo 0)" -gt "$started" ] && echo stale
+[ -e /sys/kernel/security/apparmor ] \
+  && [ "$(stat -c %Z /sbin/apparmor_parser 2>/dev/null || echo 0)" -gt "$started" ] \
+  && ! docker info --format '{{{{.SecurityOptions}}}}' | grep -q apparmor && echo stale
 true
 """
 

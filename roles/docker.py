@@ -2,7 +2,13 @@
 
 from pyinfra.operations import systemd
 
-from hubhost.operations import engine, engine_configuration, fresh_engine, held_engine
+from hubhost.operations import (
+    engine,
+    engine_configuration,
+    fresh_engine,
+    held_engine,
+    packages,
+)
 from hubhost.settings import Settings
 from roles import deploy
 
@@ -13,6 +19,9 @@ TOOLS = ("ca-certificates", "iptables", "mmdebstrap", "nftables", "openssl", "zs
 def docker(settings: Settings) -> None:
     """Configured before it is installed, so that its first start is already the right one."""
     engine_configuration(name="Configure Docker", subnet=settings.network_subnet)
+    # Where the kernel has it and its parser is missing, Docker 20.10 starts nothing, and later ones
+    # confine nobody.
+    packages(name="Install AppArmor, by which Docker confines", packages=("apparmor",))
     engine(
         name="Install Docker and the tools that build images",
         tools=TOOLS,

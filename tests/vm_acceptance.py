@@ -34,7 +34,10 @@ cell, who reaches what, a second run, and a reboot during which a container trie
 were built on a container lab and loaded."""
 
 BEHAVIOUR = {
-    "test_sessions": ["test_an_integrator_runs_a_cell"],
+    "test_sessions": [
+        "test_an_integrator_runs_a_cell",
+        "test_a_session_has_dockers_apparmor_profile_where_the_host_has_apparmor",
+    ],
     "test_reruns": ["test_a_second_run_changes_nothing_and_is_quick"],
     "test_isolation": ["test_everybody_reaches_what_they_need_and_nothing_else"],
     "test_isolation_hosts": [

@@ -358,6 +358,27 @@ def test_an_engine_older_than_its_configuration_is_stale(
     assert facts.EngineIsStale().process(programs.output(command(facts.EngineIsStale))) is stale
 
 
+@pytest.mark.parametrize(
+    ("kernel", "options", "stale"),
+    [
+        (True, "[name=seccomp]", True),
+        (True, "[name=apparmor name=seccomp]", False),
+        (False, "", False),
+    ],
+)
+def test_an_engine_that_does_not_know_of_apparmors_new_parser_is_stale(
+    kernel: bool, options: str, stale: bool, programs: Programs, tmp_path: Path
+) -> None:
+    if kernel:
+        (tmp_path / "apparmor").mkdir()
+    (tmp_path / "parser").touch()
+    programs.says("systemctl", "2001-01-01 00:00:00 UTC")
+    programs.says("docker", options)
+    asked = command(facts.EngineIsStale).replace("/sbin/apparmor_parser", str(tmp_path / "parser"))
+    asked = asked.replace("/sys/kernel/security", str(tmp_path))
+    assert facts.EngineIsStale().process(programs.output(asked)) is stale
+
+
 def test_an_engine_without_configuration_is_not_stale(
     programs: Programs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

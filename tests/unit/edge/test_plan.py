@@ -114,6 +114,7 @@ def test_the_plan_is_a_checklist_that_a_person_reads(planned: Run) -> None:
         "Record | Note what is on the host before anything is changed",
         "Sessions | Write the runtime and the rules of sessions",
         "Docker | Configure Docker",
+        "Docker | Install AppArmor, by which Docker confines",
         "Docker | Install Docker and the tools that build images",
         "Docker | Hold the engine's packages, which make patch moves",
         "Docker | Start Docker",
