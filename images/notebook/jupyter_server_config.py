@@ -29,6 +29,10 @@ c.ServerApp.jpserver_extensions = {"jupyter_lsp": False}
 if os.environ.get("SESSION_ARCHIVE_MB", "0") != "0":
     c.ServerApp.jpserver_extensions["session_archive"] = True
 
+# While Docker is away nobody takes what a session says, and after 64 kB it would stand still: a
+# line for each request is too much.
+c.ServerApp.log_level = "WARN"
+
 # Tokens stay out of the log: the server prints whole addresses when it answers 5xx.
 _TOKEN = re.compile(r"(token(?:=|%(?:25)*3D))[^&\s\"'%]+", re.IGNORECASE)
 
