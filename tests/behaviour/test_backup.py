@@ -80,14 +80,6 @@ def copy(deployment: Deployment, backups: None, tmp_path: Path) -> Callable[[], 
     return make
 
 
-def test_an_admin_with_sudo_gets_a_copy(
-    deployment: Deployment, backups: None, sudoer: str, tmp_path: Path
-) -> None:
-    to = {"BACKUP_TO": str(tmp_path)}
-    deployment.run("--sudo", script="ops/backup.py", variables=to, ssh_user=sudoer)
-    assert [file.suffix for file in tmp_path.iterdir()] == [".age"]
-
-
 def refused(
     deployment: Deployment, file: Path | str, key: Path | str, line: str, signer: str = ""
 ) -> str:
@@ -228,6 +220,14 @@ def test_what_is_not_to_be_restored_is_refused_before_anything_is_touched(
     newer = {**whole, **members(settings(), release="99.0")}
     new = forged("new.age", signed(tarred(newer), forger))
     refused(deployment, new, key, f"{new}: is of release 99.0, newer than", signer=who)
+
+
+def test_an_admin_with_sudo_gets_a_copy(
+    deployment: Deployment, backups: None, sudoer: str, tmp_path: Path
+) -> None:
+    to = {"BACKUP_TO": str(tmp_path)}
+    deployment.run("--sudo", script="ops/backup.py", variables=to, ssh_user=sudoer)
+    assert [file.suffix for file in tmp_path.iterdir()] == [".age"]
 
 
 def test_a_host_becomes_what_it_was(
