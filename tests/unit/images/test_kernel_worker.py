@@ -164,8 +164,12 @@ def test_a_worker_ends_with_its_kernel() -> None:
     """Whatever ends the kernel: the worker's parent dies without a word."""
     script = f"""
 import sys; sys.path[:0] = {sys.path!r}
+from pathlib import Path
 from session_kernels.worker import Worker
-print(Worker(["sleep", "60"]).process.pid, flush=True)
+pid = Worker(["sleep", "60"]).process.pid
+while Path(f"/proc/{{pid}}/comm").read_text() != "sleep\\n":  # until then it is told of no death
+    pass
+print(pid, flush=True)
 """
     reading, writing = os.pipe()
     pid = os.posix_spawn(
