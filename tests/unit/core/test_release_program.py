@@ -219,6 +219,18 @@ def test_a_rollback_brings_back_containers_and_files(host: FakeHost) -> None:
     assert (host.running, host.config.read_text()) == (TWO, "two")
 
 
+def test_a_timer_that_comes_back_is_there_after_the_next_boot_too(host: FakeHost) -> None:
+    host.deploy("db:2", "hub:2", "two", "r2")
+    timer = host.folder / "etc/systemd/system/a.timer"
+    record = host.releases / "r1" / "files" / str(timer)[1:]
+    record.parent.mkdir(parents=True)
+    record.touch()
+    assert host.call("back", "r1").returncode == 0
+    assert timer.exists()
+    told = (host.folder / "systemctl").read_text().splitlines()
+    assert told == ["daemon-reload", "enable -q a.timer", "restart a.timer"]
+
+
 def test_a_rollback_that_the_database_refuses_touches_nothing(host: FakeHost) -> None:
     host.deploy("db:2", "hub:2", "two", "r2")
     (host.folder / "refuses").touch()
