@@ -44,18 +44,14 @@ def low_latency(sock: Any, *args: Any, **kwargs: Any) -> Transport:
     return Transport(sock, *args, **kwargs)
 
 
-def as_whom(host: Any) -> dict[str, Any]:
-    """What `host.run_shell_command` has to be told in an operation: sudo … . It asks nobody."""
-    return _as_whom(host.current_op_global_arguments)
-
-
-def _as_whom(given: Mapping[str, Any]) -> dict[str, Any]:
+def as_whom(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Of pyinfra's arguments what `host.run_shell_command` has to be told: sudo … ."""
     return {key: value for key, value in given.items() if key in _AS_WHOM}
 
 
 def _command(state: Any, host: Any, command: str, given: Mapping[str, Any]) -> str:
     """The command line as pyinfra would run it with the arguments `given` (sudo …)."""
-    line = make_unix_command_for_host(state, host, StringCommand(command), **_as_whom(given))
+    line = make_unix_command_for_host(state, host, StringCommand(command), **as_whom(given))
     return str(line.get_raw_value())
 
 

@@ -155,7 +155,7 @@ sed -e 's/^/daemon_json /' -e '$a\\' {quote(str(DAEMON_JSON))} 2>/dev/null
 [ "$(dpkg-query -Wf '${{db:Status-Status}}' podman-docker 2>/dev/null)" = installed ] \\
   && echo engine_kind podman
 {ENGINE_PACKAGE}
-missing="{" ".join(images)}"
+missing={quote(" ".join(images))}
 if command -v dockerd >/dev/null && docker version >/dev/null 2>&1; then
   docker info --format 'engine {{{{.ServerVersion}}}}
 swarm {{{{.Swarm.LocalNodeState}}}}
@@ -179,8 +179,8 @@ our_bridge {{{{index .Options "com.docker.network.bridge.name"}}}}'
       || DOCKER_CLI_EXPERIMENTAL=enabled docker manifest inspect "$image" >/dev/null 2>&1 \\
       || echo "unknown_image $image"
   done
-  missing=
-  for image in {_quoted(images)}; do
+  wanted=$missing missing=
+  for image in $wanted; do
     docker image inspect "$image" >/dev/null 2>&1 || missing="$missing $image"
   done
 fi

@@ -434,7 +434,8 @@ def _reboot(state: Any, host: Any, seconds: int) -> bool:
     """pyinfra's own looks at the uptime, which in a system container is its machine's."""
     before = host.get_fact(facts.Boot)
     # Detached, so that the answer comes before the connection ends.
-    host.run_shell_command(f"({GO_DOWN}) </dev/null >/dev/null 2>&1 &", **connection.as_whom(host))
+    whom = connection.as_whom(host.current_op_global_arguments)
+    host.run_shell_command(f"({GO_DOWN}) </dev/null >/dev/null 2>&1 &", **whom)
     connection.release_lock(host)  # which the next step that asks for it takes again
     # A port that is forwarded to a host that is off answers, and ends: no news to anybody.
     getLogger("paramiko").setLevel(CRITICAL)
@@ -491,7 +492,7 @@ def isolation_check(settings: Settings, also: tuple[tuple[str, int], ...] = ()) 
 
 def _check(state: Any, host: Any, settings: Settings, also: tuple[tuple[str, int], ...]) -> bool:
     """Whether all is as the policy wants it; says so, door by door."""
-    whom = connection.as_whom(host)
+    whom = connection.as_whom(host.current_op_global_arguments)
 
     def ask(command: str, stdin: str = "") -> list[str] | None:
         done, output = host.run_shell_command(command, _stdin=stdin, **whom)

@@ -2,13 +2,7 @@
 
 from pyinfra.operations import systemd
 
-from hubhost.operations import (
-    engine,
-    engine_configuration,
-    fresh_engine,
-    held_engine,
-    packages,
-)
+from hubhost.operations import engine, engine_configuration, fresh_engine, held_engine, packages
 from hubhost.settings import Settings
 from roles import deploy
 

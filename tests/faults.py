@@ -45,16 +45,10 @@ class Watch:
 
     @property
     def away(self) -> float:
-        """Seconds from each first bad answer to the next good one, all together."""
-        total, since = 0.0, None
-        answers = [(moment, True) for moment in self.good]
-        answers += [(moment, False) for moment in self.bad]
-        for moment, well in sorted(answers):
-            if not well and since is None:
-                since = moment
-            elif well and since is not None:
-                total, since = total + moment - since, None
-        return total if since is None else float("inf")
+        """Seconds from the first bad answer to the first good one after the last."""
+        if not self.bad:
+            return 0.0
+        return self.back_after(self.bad[0])
 
     def back_after(self, moment: float) -> float:
         """Seconds from `moment` to the first good answer after the last bad one."""

@@ -25,14 +25,7 @@ from integrable_jupyterhub_client.errors import (
     NotFound,
     SessionGone,
 )
-from integrable_jupyterhub_client.http import (
-    AWAY,
-    CALL_S,
-    PAUSE_S,
-    Caller,
-    error_of,
-    from_the_hub,
-)
+from integrable_jupyterhub_client.http import AWAY, CALL_S, PAUSE_S, Caller, error_of, from_the_hub
 
 RECEIVE_S = 1.0
 

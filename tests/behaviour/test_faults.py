@@ -65,7 +65,8 @@ def test_docker_may_be_away_under_load(fault: Fault, user: Callable[[], str]) ->
                 fault.host.sh("systemctl stop docker.socket docker")
                 starting = [pool.submit(start, name) for name in names]
                 time.sleep(AWAY)
-                before = len(cells)
+            before = len(cells)
+            with fault.watched("Docker back"):
                 fault.host.sh("systemctl start docker")
                 for one in starting:
                     one.result(300)

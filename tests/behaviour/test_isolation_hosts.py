@@ -32,8 +32,6 @@ program="--entrypoint python3 {HUB_IMAGE} /probe.py storm {SERVER}"
 $run --name restless --network {NETWORK} $program 9001
 $run --name unconfined --network unconfined $program 9002
 """
-
-
 CALM = "docker rm -f restless unconfined; docker network rm unconfined"
 
 
