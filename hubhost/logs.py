@@ -98,13 +98,14 @@ def main() -> int:
         pyinfra("ops/logs.py", "-y", "-vvv"),
         env={**os.environ, "PYINFRA_PROGRESS": "off"},
         stdin=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
     ) as running:
-        assert running.stderr
+        assert running.stdout
         try:
-            for line in running.stderr:
+            for line in running.stdout:
                 _, mark, text = line.partition(MARK)
                 if not mark:
                     said.append(line)

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hubhost import logs
 from hubhost.errors import Problems
 from hubhost.logs import KEEP_LOG, MARK, SERVICES, Request
 from hubhost.service import LOG_DRIVER, LOG_OPTIONS
@@ -247,6 +248,16 @@ def test_a_host_without_the_script_says_so() -> None:
     command = "\n".join(Request.of({}).command(""))
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (1, "logs: the host is not deployed; deploy\n")
+
+
+@pytest.mark.parametrize("exit_code", [0, 1])
+def test_of_what_pyinfra_says_only_lines_of_a_log_are_printed_unless_it_fails(
+    exit_code: int, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    says = f"echo chatter >&2; echo '{MARK}a line' >&2; echo Exiting; exit {exit_code}"
+    monkeypatch.setattr(logs, "pyinfra", lambda *_options: ["sh", "-c", says])
+    assert logs.main() == exit_code
+    assert capfd.readouterr() == ("a line\n", "chatter\nExiting\n" if exit_code else "")
 
 
 # --- Where they are kept -----------------------------------------------------------------------
