@@ -22,11 +22,10 @@ NPM_LOCKS = [
     if "node_modules" not in path.parts
 ]
 ROLES = sorted(path for path in (ROOT / "roles").glob("*.py") if path.stem != "__init__")
-EDGE = {"facts.py", "operations.py", "connection.py"}
-PURE = sorted(path for path in (ROOT / "hubhost").glob("*.py") if path.name not in EDGE)
+# What knows pyinfra: facts, operations, and connection.py.
+PURE = sorted(p for p in (ROOT / "hubhost").glob("*.py") if p.name != "connection.py")
 RUNS_ON_HOSTS = [
-    ROOT / "hubhost" / "facts.py",
-    ROOT / "hubhost" / "operations.py",
+    *sorted((ROOT / "hubhost").glob("*/*.py")),
     *sorted(
         path for path in (ROOT / "files").rglob("*") if path.is_file() and path.suffix != ".md"
     ),

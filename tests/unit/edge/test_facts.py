@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import os
+import pkgutil
 import shlex
 import socket
 import subprocess
@@ -16,6 +18,7 @@ import pytest
 from pyinfra.api.facts import FactBase
 
 from hubhost import doctor, facts, services, uninstall
+from hubhost.facts.base import Lines
 from hubhost.hostfile import FileState, HostFolder
 from hubhost.images import PresentImage
 from hubhost.isolation import JUMPS, JUMPS6, Policy, chains, chains6, listing
@@ -83,12 +86,12 @@ def command(fact: type[FactBase[Any]], **arguments: Any) -> str:
 
 
 def test_there_are_arguments_for_every_fact() -> None:
-    bases = (FactBase, facts.Lines)
     defined = {
         value
-        for value in vars(facts).values()
-        if isinstance(value, type) and issubclass(value, FactBase) and value not in bases
-    }
+        for module in pkgutil.iter_modules(facts.__path__, f"{facts.__name__}.")
+        for value in vars(importlib.import_module(module.name)).values()
+        if isinstance(value, type) and issubclass(value, FactBase)
+    } - {FactBase, Lines}
     assert defined == set(FACTS)
 
 
@@ -221,7 +224,7 @@ def test_the_hosts_daemon_json_is_read(
 ) -> None:
     path = tmp_path / "daemon.json"
     path.write_text('{\n  "iptables": false\n}\n')
-    monkeypatch.setattr(facts, "DAEMON_JSON", PurePosixPath(path))
+    monkeypatch.setattr("hubhost.facts.overview.DAEMON_JSON", PurePosixPath(path))
     report = host_report(docker_host)
     found = [p.message for p in problems(settings(), report, report.clock)]
     assert '"iptables": false leaves sessions unisolated' in found
@@ -353,7 +356,7 @@ def test_an_engine_older_than_its_configuration_is_stale(
     path = tmp_path / "daemon.json"
     path.touch()
     os.utime(path, (1893456000, 1893456000))  # 2030-01-01 00:00:00 UTC
-    monkeypatch.setattr(facts, "DAEMON_JSON", PurePosixPath(path))
+    monkeypatch.setattr("hubhost.facts.docker.DAEMON_JSON", PurePosixPath(path))
     programs.says("systemctl", started)
     assert facts.EngineIsStale().process(programs.output(command(facts.EngineIsStale))) is stale
 
@@ -382,7 +385,7 @@ def test_an_engine_that_does_not_know_of_apparmors_new_parser_is_stale(
 def test_an_engine_without_configuration_is_not_stale(
     programs: Programs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(facts, "DAEMON_JSON", PurePosixPath(tmp_path / "none"))
+    monkeypatch.setattr("hubhost.facts.docker.DAEMON_JSON", PurePosixPath(tmp_path / "none"))
     programs.says("systemctl", "2030-01-01 00:00:10 UTC")
     assert facts.EngineIsStale().process(programs.output(command(facts.EngineIsStale))) is False
 
@@ -518,7 +521,7 @@ def test_a_guard_that_is_not_as_it_was_loaded_is_told(
     programs: Programs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     digest = tmp_path / "digest"
-    monkeypatch.setattr(facts, "GUARD_DIGEST", digest)
+    monkeypatch.setattr("hubhost.facts.isolation.GUARD_DIGEST", digest)
     programs.add("iptables", "exit 1")
     programs.add("ip6tables", "exit 1")
     programs.says("nft", "table inet jhub { }")
@@ -538,7 +541,7 @@ def test_a_guard_that_is_not_as_it_was_loaded_is_told(
 def secrets_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "secrets"
     folder.mkdir(mode=0o700)
-    monkeypatch.setattr(facts, "SECRETS", PurePosixPath(folder))
+    monkeypatch.setattr("hubhost.facts.credentials.SECRETS", PurePosixPath(folder))
     return folder
 
 

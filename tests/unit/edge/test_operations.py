@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import importlib
 import io
+import pkgutil
 import shlex
 import stat
 import subprocess
@@ -29,6 +31,7 @@ from hubhost.isolation import JUMPS, JUMPS6, Policy, chains, chains6, listing
 from hubhost.logs import Request
 from hubhost.migrate import Look
 from hubhost.network import Network
+from hubhost.operations.patch import _reboot
 from hubhost.release import Content, History, Release
 from hubhost.rotation import rotations
 from hubhost.secrets import ALL_SECRETS
@@ -136,7 +139,7 @@ def test_where_the_other_host_is_lost_before_it_came_to_that_it_is_built_here() 
 def test_where_the_other_host_fails_to_build_it_is_one_line(
     programs: Programs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(operations, "_elsewhere", lambda reference, origins: "first")
+    monkeypatch.setattr("hubhost.operations.images._elsewhere", lambda reference, origins: "first")
     (command,) = received(failed=("first",))
     done = programs.run(text(command))
     assert done.returncode == 1
@@ -298,8 +301,9 @@ BY_FUNCTION = {"isolation_check", "reboot"}
 def test_every_operation_is_tried_here() -> None:
     defined = {
         name
-        for name, value in vars(operations).items()
-        if hasattr(value, "_inner") and value.__module__ == operations.__name__
+        for module in pkgutil.iter_modules(operations.__path__, f"{operations.__name__}.")
+        for name, value in vars(importlib.import_module(module.name)).items()
+        if hasattr(value, "_inner") and value.__module__ == module.name
     }
     assert defined == set(MAKING) | BY_FUNCTION
 
@@ -335,10 +339,10 @@ def test_a_backup_comes_whole_or_the_restore_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`about` is the last in it: tar itself takes an end between two files for the end."""
-    monkeypatch.setattr(operations, "RESTORE_WORK", tmp_path / "work")
-    monkeypatch.setattr(operations, "STATE", tmp_path)
-    monkeypatch.setattr(operations, "TLS", tmp_path / "tls")
-    monkeypatch.setattr(operations, "SECRETS", tmp_path / "secrets")
+    monkeypatch.setattr("hubhost.operations.backups.RESTORE_WORK", tmp_path / "work")
+    monkeypatch.setattr("hubhost.operations.backups.STATE", tmp_path)
+    monkeypatch.setattr("hubhost.operations.backups.TLS", tmp_path / "tls")
+    monkeypatch.setattr("hubhost.operations.backups.SECRETS", tmp_path / "secrets")
     tar = tarred(members(SETTINGS))
     for sent, whole in ((tar, True), (tar[: tar.rindex(b"about\0")], False)):
         lines = [
@@ -595,7 +599,7 @@ def test_missing_images_are_built_in_the_background(
     programs: Programs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The operation ends before the build does, and the build gets its whole context."""
-    monkeypatch.setattr(operations, "STATE", PurePosixPath(tmp_path))
+    monkeypatch.setattr("hubhost.operations.images.STATE", PurePosixPath(tmp_path))
     programs.add("flock")
     programs.add(
         "docker",
@@ -623,7 +627,7 @@ def test_the_context_of_a_background_build_is_not_left_on_the_host(
     programs: Programs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may hold the password of a mirror."""
-    monkeypatch.setattr(operations, "STATE", PurePosixPath(tmp_path / "state"))
+    monkeypatch.setattr("hubhost.operations.images.STATE", PurePosixPath(tmp_path / "state"))
     programs.add("flock")
     programs.add("docker", f'[ "$1" = build ] || exit 1\ncat > /dev/null; touch {tmp_path}/built')
     (command,) = MAKING["start_builds"]()
@@ -1047,7 +1051,7 @@ def test_a_reboot_is_ordered_as_the_operation_is(monkeypatch: pytest.MonkeyPatch
         connect=lambda **options: None,
         disconnect=lambda: None,
     )
-    assert operations._reboot(None, rebooting, 9)
+    assert _reboot(None, rebooting, 9)
     assert given == [{"_sudo": True}]
 
 

@@ -1,0 +1,90 @@
+"""Operations on Debian's packages."""
+
+from __future__ import annotations
+
+import shlex
+
+from pyinfra.api.operation import operation
+from pyinfra.context import host
+
+from hubhost import facts
+from hubhost.operations.base import LOCKED, Commands, script
+from hubhost.paths import BEFORE, DAEMON_JSON, ETC, STATE
+
+# An earlier run that was killed may still be at it on the host: wait for it, don't work against it.
+APT = "apt-get -qy -o DPkg::Lock::Timeout=600"
+APT_UPDATE = f"{APT} update || {{ sleep 2; {APT} update; }}"
+INSTALLED = (
+    "dpkg-query -Wf '${db:Status-Status} ${Package}\\n' | sed -n 's/^installed //p' | sort -u"
+)
+
+
+@operation()
+def packages(packages: tuple[str, ...]) -> Commands:
+    """Install the Debian packages that are missing, without their recommendations."""
+    missing = host.get_fact(facts.MissingPackages, packages=packages)
+    if missing:
+        yield script(
+            "export DEBIAN_FRONTEND=noninteractive",
+            LOCKED.format("apt") + "dpkg --configure -a",
+            APT_UPDATE,
+            # What this run adds is noted for the uninstall, with what it needs.
+            f"mkdir -p {BEFORE}; cd {BEFORE}; [ -e installing ] || {INSTALLED} > installing",
+            f"{APT} install --no-install-recommends {shlex.join(missing)}",
+            f"{INSTALLED} | comm -13 installing - >> installed; rm installing",
+        )
+
+
+@operation()
+def note_before() -> Commands:
+    """Note what is on the host, for the uninstall; `late`: it was deployed before that was done."""
+    if not host.get_fact(facts.Noted):
+        yield script(
+            f"(umask 022; mkdir -p {STATE}); umask 077; mkdir -p {BEFORE}; cd {BEFORE}",
+            f"[ ! -e {ETC} ] || touch late",
+            f"[ ! -e {DAEMON_JSON} ] || cp -p {DAEMON_JSON} daemon.json",
+            f"[ ! -d {DAEMON_JSON.parent} ] || touch etc-docker",
+            "[ ! -d /etc/cni ] || touch etc-cni; [ ! -d ~root/.docker/buildx ] || touch buildx",
+            "! getent group docker >/dev/null || touch docker-group",
+            "value=$(sysctl -n net.ipv4.ip_forward 2>/dev/null) || value=0",
+            'echo "net.ipv4.ip_forward = $value" > sysctl',
+            "nft list tables > tables 2>/dev/null || true",
+            "iptables -w -S FORWARD 2>/dev/null | sed -n 's/^-P FORWARD //p' > forward || true",
+            "[ -s forward ] || echo ACCEPT > forward",
+            # Last: with it, the note is whole.
+            f"{INSTALLED} > packages.new; mv packages.new packages",
+        )
+
+
+@operation()
+def held_engine() -> Commands:
+    """Hold the engine's packages: an update of theirs restarts Docker under the sessions."""
+    unheld = host.get_fact(facts.Unheld)
+    if unheld:
+        names = shlex.join(unheld)
+        yield script(
+            f"apt-mark hold {names} >/dev/null",
+            f"printf '%s\\n' {names} >> {BEFORE}/held",
+        )
+
+
+@operation(is_idempotent=False)
+def package_lists() -> Commands:
+    """Fetch the lists of Debian's archive."""
+    yield script(LOCKED.format("apt") + APT_UPDATE)
+
+
+@operation()
+def updates() -> Commands:
+    """Install Debian's updates, and the engine's, which deployments hold; nothing asks."""
+    if host.get_fact(facts.Updates):
+        yield script(
+            "export DEBIAN_FRONTEND=noninteractive APT_LISTCHANGES_FRONTEND=none",
+            "export UCF_FORCE_CONFFOLD=1 NEEDRESTART_SUSPEND=1",
+            LOCKED.format("apt") + "dpkg --force-confold --configure -a",
+            f"held=$(cat {BEFORE}/held 2>/dev/null || true)",
+            'hold() { [ -z "$held" ] || apt-mark "$1" $held >/dev/null; }',
+            "trap 'hold hold' EXIT; hold unhold",
+            f"{APT} -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold"
+            " full-upgrade",
+        )
