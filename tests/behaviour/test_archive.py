@@ -353,7 +353,7 @@ def test_forget_erases_what_is_left_of_a_user(
 def test_a_culled_session_is_kept(archiving: Hub, idle: str) -> None:
     # The culler stops the server, and deletes the user at its next look.
     assert engine.until(lambda: bool(archives(archiving, idle)), 150)
-    assert engine.until(lambda: archiving.call("GET", f"/users/{idle}").status_code == 404, 60)
+    assert engine.until(lambda: archiving.call("GET", f"/users/{idle}").status_code == 404, 150)
     (about,) = archives(archiving, idle)
     answer = archiving.call("GET", f"/archives/{about['id']}", 200)
     with tarfile.open(fileobj=io.BytesIO(answer.content)) as tar:

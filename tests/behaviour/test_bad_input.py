@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.deployment import Deployment, Run
-from tests.lab import Host
+from tests.lab import Host, engine
 
 STATE = """
 find /etc -xdev -type f -newermt @0 -exec sha256sum {} + | sort | sha256sum
@@ -72,6 +72,7 @@ def test_a_port_that_is_taken_is_one_line(
 ) -> None:
     host.sh("systemd-run --quiet --unit squatter --collect systemd-socket-activate -l 9443 cat")
     try:
+        assert engine.until(lambda: ":9443 " in host.sh("ss -Hltn"), 30)
         refused(deployment, "public_port: port 9443 is taken by systemd", public_port=9443)
     finally:
         host.sh("systemctl stop squatter")

@@ -13,7 +13,7 @@ import docker
 import pytest
 
 from tests.deployment import Command, Deployment
-from tests.lab import Host
+from tests.lab import Host, engine
 from tests.lab.client import Session
 from tests.lab.host import ROOT
 from tests.sessions import name_of, session_containers
@@ -88,7 +88,9 @@ def test_the_file_tells_all_but_secrets(
     code = f"import os; os.write(os.open('/proc/1/fd/2', os.O_WRONLY), {text.encode()!r})"
     assert session.run(f"{code}; print('written')").stdout == "written\n"
     container = session_containers(containers)[name_of(session)].name
-    assert known[0] in host.sh(f"docker logs {container} 2>&1")  # the positive control
+    # The positive control; a session's output is handed to Docker by and by.
+    assert engine.until(lambda: "the end" in host.sh(f"docker logs {container} 2>&1"), 30)
+    assert known[0] in host.sh(f"docker logs {container} 2>&1")
     done, file = diagnosed(deployment)
     assert file.name in done.stdout
     assert file.stat().st_mode & 0o777 == 0o600
@@ -118,8 +120,12 @@ def test_causes_are_told(deployment: Deployment, host: Host, files: None, restor
         host.sh(
             "set -e; docker stop jupyterhub_filter;"
             " docker update --restart no --memory 16m --memory-swap 16m jupyterhub_filter;"
-            " docker start jupyterhub_filter; timeout 60 docker wait jupyterhub_filter;"
-            " iptables -I DOCKER-USER 1 -s 192.0.2.1 -j ACCEPT;"
+            " docker start jupyterhub_filter; timeout 60 docker wait jupyterhub_filter"
+        )
+        killed = "docker inspect -f '{{.State.OOMKilled}}' jupyterhub_filter"
+        assert engine.until(lambda: host.sh(killed) == "true", 60)
+        host.sh(
+            "set -e; iptables -I DOCKER-USER 1 -s 192.0.2.1 -j ACCEPT;"
             ' sed -i \'s/"live-restore": true/"live-restore": false/\' /etc/docker/daemon.json;'
             " docker run --detach --name stranger --network jupyterhub_network"
             f" --entrypoint sleep {image} 600"

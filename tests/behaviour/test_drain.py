@@ -88,11 +88,12 @@ def test_people_are_told_when_their_session_ends_and_then_it_does(
             tab.goto(session.link(), timeout=120_000)
         begun = time.time()
         assert deployment.runbook("make drain DEADLINE=MINUTES", MINUTES="1").exit_code == 0
+        done = time.time()
         banner = tab.get_by_role("alert")
         banner.filter(has_text="maintenance").wait_for(timeout=60_000)
         told = page(hub, "/hub/maintenance").json()
         end = datetime.fromisoformat(told["ends"])
-        assert 50 < end.timestamp() - begun < 90
+        assert begun + 59 < end.timestamp() < done + 61
         print(f"\nbanner {time.time() - begun:.0f} s after `make drain`: {banner.inner_text()}")
     retry = int(hub.call("POST", f"/users/{name}/server").headers.get("Retry-After", "0"))
     assert retry <= 60

@@ -298,7 +298,7 @@ def test_a_container_without_its_firewall_does_not_start(
         "network": NETWORK,
     }
     assert containers.containers.run(image, ["echo", "runs"], remove=True, **options) == b"runs\n"
-    before = {container.id for container in containers.containers.list()}
+    before = {container.id for container in containers.containers.list(ignore_removed=True)}
     host.sh(f"cp -p {rules} {rules}.kept; echo nonsense > {rules}")
     try:
         broken = containers.containers.create(image, ["echo", "runs"], **options)
@@ -308,5 +308,5 @@ def test_a_container_without_its_firewall_does_not_start(
         broken.remove(force=True)
     finally:
         host.sh(f"mv {rules}.kept {rules}")
-    assert {container.id for container in containers.containers.list()} <= before
+    assert {container.id for container in containers.containers.list(ignore_removed=True)} <= before
     assert containers.containers.run(image, ["echo", "runs"], remove=True, **options) == b"runs\n"

@@ -49,7 +49,7 @@ def test_no_command_is_one_line_and_no_traceback(host: Host) -> None:
 
 def test_a_lab_is_a_bare_machine(host: Host) -> None:
     assert host.sh("ps -o comm= -p 1") == "systemd"
-    assert host.sh("systemctl is-system-running") in ("running", "degraded")
+    assert host.sh("systemctl is-system-running || true") in ("running", "degraded")
     assert host.sh(". /etc/os-release; echo $VERSION_ID") == str(host.debian)
     for program in ("docker", "python3", "iptables"):
         assert host.run("sh", "-c", f"command -v {program}", check=False).returncode

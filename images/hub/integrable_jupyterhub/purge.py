@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from hashlib import sha256
 from http.client import HTTPConnection
 from pathlib import Path
+from secrets import token_hex
 from urllib.parse import quote
 
 from sqlalchemy import create_engine, text
@@ -18,7 +19,7 @@ from integrable_jupyterhub import archive, database
 from integrable_jupyterhub.config import SECRETS_FOLDER, HubConfig, Secrets, read_secret
 
 FOLDER = Path("/var/lib/jupyterhub/forget")
-"""Requests to the host: a file for each user, worked off by files/forget/forget."""
+"""Requests to the host, a file each, worked off by files/forget/forget."""
 
 
 def spellings(name: str) -> list[str]:
@@ -35,9 +36,12 @@ def spellings(name: str) -> list[str]:
 
 
 def ask_host(name: str, folder: Path = FOLDER) -> None:
-    """Have the host erase the lines that name the user. Raises OSError."""
+    """Have the host erase the lines that name the user. Raises OSError.
+
+    Each time a new file: the host deletes one after its work, and what has come since is not lost.
+    """
     text = "\0".join(spellings(name))
-    (folder / sha256(name.encode()).hexdigest()).write_bytes(text.encode("utf-8", "replace"))
+    (folder / token_hex()).write_bytes(text.encode("utf-8", "replace"))
 
 
 def kept(name: str, config: HubConfig) -> int:
