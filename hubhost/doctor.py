@@ -361,13 +361,12 @@ def write(name: str, content: bytes, now: float) -> Path:
 
 def main() -> int:
     """Print what is wrong with each host and why, and leave a file; exit code as `make status`."""
-    now = datetime.now(UTC).timestamp()
     worst = Severity.OK
     with tempfile.TemporaryDirectory() as folder:
         plan, said, code = gather(Path(folder), "ops/doctor.py")
         reports = sorted(Path(folder).glob("*.json"))
         for path in reports:
-            report = json.loads(path.read_text())
+            now, report = path.stat().st_mtime, json.loads(path.read_text())
             name, settings = path.stem, Settings(**report["settings"])
             status, limits = HostStatus.parse(report["lines"]), Limits.of(settings)
             drift = drift_of(plan, name) if plan else None

@@ -454,15 +454,18 @@ def gather(folder: Path, script: str = "ops/status.py") -> tuple[dict[str, Any] 
 
 def main(arguments: list[str]) -> int:
     """Print the status of all hosts, as JSON with --json; the exit code is the worst severity."""
-    now = datetime.now(UTC).timestamp()
     with tempfile.TemporaryDirectory() as folder:
         plan, said, code = gather(Path(folder))
-        reports = {path.stem: json.loads(path.read_text()) for path in Path(folder).iterdir()}
+        reports = {
+            # A report is as old as its file: the plan that comes after it takes a while.
+            path.stem: (path.stat().st_mtime, json.loads(path.read_text()))
+            for path in Path(folder).iterdir()
+        }
     if code or not reports:
         print(said, file=sys.stderr)
     worst = Severity.ERROR if code or not reports else Severity.OK
     told = {}
-    for name, report in sorted(reports.items()):
+    for name, (now, report) in sorted(reports.items()):
         limits, status = Limits(**report["limits"]), HostStatus.parse(report["lines"])
         drift = drift_of(plan, name) if plan else None
         found = list(findings(status, limits, drift, now))

@@ -41,4 +41,4 @@ def test_a_hub_restarted_by_hand_looks_for_what_was_left_behind(
         return deployment.runbook("host# docker logs jupyterhub_hub 2>&1 | grep reaper:").stdout
 
     assert engine.until(lambda: "nobody owns the container" in told(), 120)
-    assert stray not in host.sh("docker ps -aq --no-trunc")
+    assert engine.until(lambda: stray not in host.sh("docker ps -aq --no-trunc"), 60)

@@ -31,14 +31,16 @@ def test_no_token_is_in_any_log_whatever_fails(
     # The session's server prints the whole address when it answers 5xx.
     bad = session.request("POST", f"/api/kernels?token={session.token}", body={"name": "none"})
     assert bad.status_code >= 500, bad.text
-    told = {"session": host.sh(f"docker logs {container} 2>&1")}
+    logs = f"docker logs {container} 2>&1"
+    assert engine.until(lambda: name in host.sh(logs), 30)  # it is handed to Docker by and by
+    told = {"session": host.sh(logs)}
     try:
         host.sh("docker stop jupyterhub_db")
         ask("no database", "/hub/api/users")
         host.sh(f"docker start jupyterhub_db; docker kill {container}")
         ask("no session", own[0])
         host.sh("docker stop jupyterhub_hub")
-        ask("no hub", "/user/nobody/lab")
+        ask("no hub", "/user/nobody/lab", own[0])
     finally:
         host.sh("docker start jupyterhub_db jupyterhub_hub")
     assert engine.until(lambda: hub.call("GET", "/").status_code == 200, 90)
@@ -46,7 +48,7 @@ def test_no_token_is_in_any_log_whatever_fails(
     told |= {name: host.sh(f"docker logs jupyterhub_{name} 2>&1") for name in SERVICES}
     told["journal"] = host.sh("journalctl --no-pager --quiet")
     print(f"\n{served}")
-    assert max(served["no session"]) >= 500
+    assert max(served["no session"]) >= 424  # the reaper may have seen it already
     assert max(served["no hub"]) >= 500
     # The positive control: these are the logs of just these requests.
     for place in ("hub", "proxy", "session"):

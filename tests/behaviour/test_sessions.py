@@ -164,7 +164,7 @@ def test_an_idle_session_is_culled_with_its_user(
     def gone() -> bool:
         return hub.call("GET", f"/users/{name}").status_code == 404
 
-    assert engine.until(gone, 120)
+    assert engine.until(gone, 300)
 
 
 def test_debug_logging_is_a_setting(

@@ -166,6 +166,7 @@ def test_a_certificate_is_renewed_under_open_connections(
             capture_output=True,
         )
         assert served(host) == issued(now)
+        assert asks(channel) == "ok"  # by which it answers the server's pings, too
     goes_on()
     assert journal(host).removeprefix(before).strip() == said  # nothing new
 

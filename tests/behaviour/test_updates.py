@@ -179,6 +179,7 @@ def test_a_mirror_that_fails_in_mid_build_leaves_all_as_it_was(
     mirror = host.sh("setsid perl /root/mirror >/dev/null 2>&1 & echo $!")
     host.sh(f"docker tag {before} kept:1; docker image rm {reference}")
     try:
+        assert engine.until(lambda: ":8099 " in host.sh("ss -Hltn"), 30)
         run = deployment.run(
             check=False, pypi_index=f"http://{gateway}:8099/simple", cull_max_age_seconds=20000
         )

@@ -13,6 +13,11 @@ __all__ = ["ClientError", "Hub", "Session"]
 
 
 class Hub(client.Hub):
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        # A call is tried once: it must not find that the proxy closes an idle connection just then.
+        self.http.headers["Connection"] = "close"
+
     def start_server(self, name: str, *, timeout: float | None = None) -> None:
         super().start_server(name, timeout=timeout or 4 * self.patience)
 

@@ -21,6 +21,8 @@ PATIENCE_SECONDS = 60.0
 AGAIN_SECONDS = 0.2
 # Docker's own words (libnetwork, ipam: ErrNoAvailableIPs).
 NO_ADDRESS = "no available IPv4 addresses"
+# And runc's: under load it now and then loses the process it has just made.
+LOST_PROCESS = "read init-p"
 # When a client that was sent away may come again.
 RETRY_SECONDS = 10
 
@@ -57,8 +59,7 @@ class SessionSpawner(DockerSpawner):  # type: ignore[misc]
     async def start_now(self) -> tuple[str, int]:
         """Choose a container, give it its environment, wait until it serves."""
         try:
-            await self.choose_container()
-            await self.start_object()
+            await self.run_container()
             ip, port = await self.get_ip_and_port()
         except ImageNotFound:
             raise _failure(
@@ -73,6 +74,19 @@ class SessionSpawner(DockerSpawner):  # type: ignore[misc]
             raise _failure("capacity", text, 429) from None
         await self.wait_until_serving(ip, port)
         return ip, port
+
+    async def run_container(self) -> None:
+        """A new one; and another, where its process was lost: Docker takes the first away."""
+        for again in (True, True, False):
+            await self.choose_container()
+            try:
+                await self.start_object()
+            except APIError as error:
+                if not again or LOST_PROCESS not in str(error.explanation):
+                    raise
+                self.log.warning("%s did not start, once more: %s", self._log_name, error)
+            else:
+                return
 
     async def choose_container(self) -> None:
         """A new one, made with its environment; the rest of a killed hub's attempt makes way."""

@@ -59,7 +59,7 @@ def test_it_is_free_when_the_holder_hears_no_more(
 
 
 def test_it_is_free_when_nobody_beats(take: Callable[..., tuple[Holder, str]]) -> None:
-    holder, _ = take("ada@laptop", "1")
+    holder, _ = take("ada@laptop", "3")
     assert holder.stdin
     assert holder.stdout
     holder.stdin.write("\n")

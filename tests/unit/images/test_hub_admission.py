@@ -66,6 +66,7 @@ async def test_who_waits_too_long_is_sent_away_and_leaves_its_place() -> None:
     await settle()
     with pytest.raises(Full, match="turn did not come"):
         await Start(place).task
+    place.seconds = 5
     second = Start(place)
     await settle()
     first.serves.set()

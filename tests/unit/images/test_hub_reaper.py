@@ -126,6 +126,7 @@ class FakeSpawner:
     def __init__(self, container_name: str, pending: str | None = None) -> None:
         self.container_name = self._log_name = container_name
         self.pending, self.polls = pending, 0
+        self.answer = asyncio.Event()
         self.oauth_client_id = f"jupyterhub-user-{container_name}"
         self._spawn_future = None
         self.user: Any = None
@@ -138,7 +139,7 @@ class FakeSpawner:
 
     async def poll(self) -> int | None:
         self.polls += 1
-        await asyncio.sleep(0.01)
+        await self.answer.wait()
         return 1 if self.container_name == "dead" else None
 
 
@@ -195,7 +196,9 @@ def test_a_look_removes_orphans_and_ends_the_dead(
         await one.reconcile()
         one.look_soon(crashed)  # the proxy asks too: one look
         one.look_soon(starting)
-        await asyncio.sleep(0.05)
+        crashed.answer.set()
+        while not ended:
+            await asyncio.sleep(0.01)
 
     look()
     assert docker.removed == ["id-left"]

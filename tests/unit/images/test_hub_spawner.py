@@ -3,6 +3,8 @@
 import asyncio
 import threading
 import time
+from collections import defaultdict
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -27,16 +29,20 @@ def refusal(kind: type[APIError], status: int, text: str) -> APIError:
 
 
 class FakeDocker:
-    """docker.APIClient as far as a session needs it; an exception in `plan` is raised once."""
+    """docker.APIClient as far as a session needs it; an exception in `plan` is raised once, or so
+    many times as it is there."""
 
-    def __init__(self, port: int = 8888, **plan: Exception) -> None:
-        self.port, self.plan, self.calls = port, plan, list[tuple[str, Any]]()
+    def __init__(self, port: int = 8888, **plan: Exception | Sequence[Exception]) -> None:
+        self.port, self.calls = port, list[tuple[str, Any]]()
+        self.plan = defaultdict[str, list[Exception]](list)
+        for name, errors in plan.items():
+            self.plan[name] = [errors] if isinstance(errors, Exception) else [*errors]
         self.alive = True
 
     def _call(self, name: str, subject: Any) -> None:
         self.calls.append((name, subject))
-        if error := self.plan.pop(name, None):
-            raise error
+        if planned := self.plan[name]:
+            raise planned.pop()
 
     def create_container_from_config(self, config: dict[str, Any], name: str) -> dict[str, Any]:
         self.config = config
@@ -121,6 +127,29 @@ async def test_the_rest_of_a_killed_start_makes_way(spawner: SessionSpawner) -> 
     assert [name for name, _ in docker.calls if name in ("create", "remove")] == [
         *("create", "remove", "create")
     ]
+
+
+LOST = (
+    "OCI runtime create failed: runc create failed: unable to start container process: waiting for"
+    " init preliminary setup: read init-p: connection reset by peer: unknown"
+)
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+@in_loop
+async def test_a_process_that_runc_loses_is_made_twice_more(
+    spawner: SessionSpawner, times: int
+) -> None:
+    async with await listen() as server:
+        lost = [refusal(APIError, 500, LOST) for _ in range(times)]
+        docker = use(spawner, FakeDocker(server.sockets[0].getsockname()[1], start=lost))
+        if times == 3:
+            with pytest.raises(SpawnException, match="read init-p"):
+                await spawner.start()
+        else:
+            await spawner.start()
+    made = [name for name, _ in docker.calls if name in ("create", "start")]
+    assert made == ["create", "start"] * min(times + 1, 3)
 
 
 @in_loop
