@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Locator, Page, sync_playwright
+from playwright.sync_api import TimeoutError as TooLate
 
 CHROMIUM = "/usr/bin/chromium"
+WAIT_MS = 60_000
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -29,7 +31,9 @@ def browser_page(**context: Any) -> Iterator[Page]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         try:
-            yield browser.new_page(ignore_https_errors=True, **context)
+            page = browser.new_page(ignore_https_errors=True, **context)
+            page.set_default_timeout(WAIT_MS)
+            yield page
         finally:
             browser.close()
 
@@ -51,10 +55,21 @@ def profile_page(folder: Path, *, block_third_party_cookies: bool) -> Iterator[P
             ignore_https_errors=True,
             viewport={"width": 1200, "height": 800},
         )
+        context.set_default_timeout(WAIT_MS)
         try:
             yield context.pages[0]
         finally:
             context.close()
+
+
+def run_cell(cell: Locator, output: Locator) -> None:
+    """Run a cell until its output shows: one whose kernel is not connected yet is dropped."""
+    for _ in range(20):
+        cell.press("Control+Enter")
+        with suppress(TooLate):
+            output.wait_for(timeout=3_000)
+            return
+    raise AssertionError(f"{cell.inner_text()} never came to {output}")
 
 
 def check_accessibility(page: Page) -> None:

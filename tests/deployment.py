@@ -94,7 +94,7 @@ class Deployment:
         script: str = "deploy.py",
         variables: Mapping[str, str] | None = None,
         check: bool = True,
-        timeout: float = 900,
+        timeout: float = 2400,
         **settings: Any,
     ) -> Run:
         """Deploy, or run another script, which takes what it needs from environment `variables`.

@@ -167,7 +167,9 @@ class World:
         unit = f"storm-{who.name.lower()}"
         storm = Storm(self.host, f"/run/{unit}")
         output = f"StandardOutput=truncate:{storm.count}"
-        self.host.sh(f"systemd-run --quiet --collect --unit {unit} -p {output} {run}")
+        self.host.sh(
+            f"rm -f {storm.count}; systemd-run --quiet --collect --unit {unit} -p {output} {run}"
+        )
         try:
             storm.wait(10)
             yield storm

@@ -21,7 +21,7 @@ from tests.isolation import (
     shut_out,
     world,
 )
-from tests.lab import Host
+from tests.lab import Host, engine
 from tests.lab.client import Session
 from tests.lab.outside.world import SERVER
 from tests.sessions import name_of
@@ -58,7 +58,10 @@ MENDED = {
     "a network comes and goes": "docker network create other; docker network rm other",
 }
 # What one unit's restart entails for others, systemctl does not wait for.
-SETTLED = "timeout 60 sh -c 'until [ -z \"$(systemctl list-jobs --no-legend)\" ]; do :; done'"
+SETTLED = (
+    'timeout 60 sh -c \'until [ -z "$(systemctl list-jobs --no-legend | grep -v -e -daily)" ];'
+    " do sleep 0.1; done'"
+)
 
 
 @pytest.fixture
@@ -99,13 +102,14 @@ def test_nothing_gets_out_at_any_moment_while(host: Host, isolated: World, repea
     """Tried by a session, and by a container that no limit of new connections slows down."""
     before = isolated.outside.mark()
     with isolated.storm(Who.SESSION, 9001) as of_session, isolated.storm(Who.STRANGER, 9001) as of:
-        host.sh(f"set -e; for i in $(seq 100); do {repeated} >/dev/null; done", timeout=300)
-        attempts = of_session.attempts + of.attempts
+        attempts = 0
+        while attempts <= 1000:
+            host.sh(f"set -e; for i in $(seq 100); do {repeated} >/dev/null; done", timeout=300)
+            attempts = of_session.attempts + of.attempts
     assert isolated.try_from(Who.HOST, [("tcp", SERVER, 9002)]) == [OPEN]
     print(f"\n{attempts} times TCP and UDP tried; {isolated.outside.count(before, 9001)} got out")
-    assert attempts > 1000
+    assert engine.until(lambda: isolated.outside.count(before, 9002) == 1, 30)  # what comes last
     assert isolated.outside.count(before, 9001) == 0
-    assert isolated.outside.count(before, 9002) == 1
 
 
 # --- Names ------------------------------------------------------------------------------------
@@ -129,7 +133,7 @@ def test_no_name_leaves_a_session_whatever_the_hosts_resolver(
         # The positive control: what another container asks for does get there.
         host.sh(f"docker restart -t 0 {CONTAINERS[Who.ELSEWHERE]}")
         assert isolated.try_from(Who.ELSEWHERE, [by_docker]) == [OPEN]
-        assert len(outside.names(before)) == 1
+        assert len(set(outside.names(before))) == 1
     finally:
         outside.resolver("loopback")
 

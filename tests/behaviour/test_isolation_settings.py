@@ -12,7 +12,7 @@ import pytest
 from tests.deployment import Deployment, Run
 from tests.doors import DOCKER_DNS, ECHO, Seen, Who
 from tests.isolation import HUB_IMAGE, PYTHON, Container, World, world
-from tests.lab import Host
+from tests.lab import Host, engine
 from tests.lab.demo import hub_of
 from tests.lab.host import ROOT
 from tests.lab.outside import HOST, HOST6, METADATA
@@ -71,6 +71,7 @@ def backend(host: Host, isolated: World) -> Iterator[Container]:
         host.run("tee", str(project / name), stdin=text.encode())
     host.sh(f"cd {project}; docker-compose up -d 2>&1")
     id_ = host.sh("docker ps -q --filter label=com.docker.compose.service=backend")
+    assert engine.until(lambda: isolated.try_from(Who.HOST, tcp(BACKEND, ECHO)) == [OPEN], 60)
     yield Container(id_, BACKEND)
     host.sh(f"cd {project}; docker-compose down 2>&1; rm -r {project}")
 

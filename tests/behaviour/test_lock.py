@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -25,12 +26,20 @@ def held(host: Host) -> bool:
     return host.run("flock", "--nonblock", str(LOCK), "true", check=False).returncode != 0
 
 
+@contextmanager
+def changing(deployment: Deployment, **run: Any) -> Iterator[subprocess.Popen[str]]:
+    """A run that has the lock. Who has it writes so; to try it would take it from the run."""
+    deployment.host.sh(f": > {LOCK}")
+    with deployment.begun(**run) as running:
+        assert engine.until(lambda: deployment.host.sh(f"cat {LOCK}") != "", 60)
+        yield running
+
+
 @pytest.fixture
 def holding(deployment: Deployment, host: Host, first_run: Run) -> Iterator[subprocess.Popen[str]]:
     """A run that holds the lock, until /run/go-on is there."""
     host.sh("rm -f /run/go-on")
-    with deployment.begun(script=WAITS) as run:
-        assert engine.until(lambda: held(host), 60)
+    with changing(deployment, script=WAITS) as run:
         yield run
     host.sh("touch /run/go-on")
     assert engine.until(lambda: not held(host), 30)
@@ -88,8 +97,7 @@ def test_a_network_that_is_lost_ends_the_run_and_the_next_one_converges(
     """An update that replaces the hub, under a live session."""
     host = fault.host
     setting: dict[str, Any] = {"cull_max_age_seconds": 20_000}
-    with fault.watched("network lost in mid-deploy", 300), deployment.begun(**setting) as run:
-        assert engine.until(lambda: held(host), 60)
+    with fault.watched("network lost in mid-deploy", 300), changing(deployment, **setting) as run:
         # In its middle: the new configuration is there, or about to be.
         config = "grep -q 20000 /etc/integrable-jupyterhub/hub/config.json"
         assert engine.until(lambda: host.run("sh", "-c", config, check=False).returncode == 0, 120)

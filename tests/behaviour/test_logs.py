@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 from tests.deployment import Deployment, Run
-from tests.lab import Host
+from tests.lab import Host, engine
 from tests.lab.client import Hub
 from tests.lab.host import ROOT
 
@@ -50,9 +50,9 @@ def test_what_the_hub_said_before_an_update_is_shown_until_it_is_forgotten_or_ex
     deployment.run()  # debugging is off again
     away = host.sh("date -u +%Y-%m-%dT%H:%M:%S")
     after = says(hub)
-    shown = host.sh(f"/etc/integrable-jupyterhub/logs show {away} hub")
-    assert after in shown
-    assert "[D " not in shown
+    show = f"/etc/integrable-jupyterhub/logs show {away} hub"
+    assert engine.until(lambda: after in host.sh(show), 30)
+    assert "[D " not in host.sh(show)
 
     old = host.sh(f"grep -l {before} {KEPT}/*/*")
     host.sh(f"touch -d '8 days ago' {old}")

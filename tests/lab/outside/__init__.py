@@ -32,7 +32,7 @@ CLIENTS = ("198.51.100.8", "198.51.100.9", "198.51.100.200", "2001:db8:a::1", "2
 HOST, HOST6 = "198.51.100.1", "2001:db8::1"
 """The host as the outside sees it."""
 
-START_S = 20
+START_S = 60
 
 UNITS = {
     "outside": f"""
