@@ -83,6 +83,8 @@ class Caller:
         deadline = time.monotonic() + (self.patience if patience is None else patience)
         repeatable = repeatable or method in REPEATABLE
         refused = False
+        if not repeatable:
+            self.http.close()  # one that lies idle: the other side may close it just now
         while True:
             left = deadline - time.monotonic()
             # The last try, too, may take some time: one that serves is worth waiting for.

@@ -20,6 +20,8 @@ class FakeHub:
     headers: dict[str, str] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     bodies: list[Any] = field(default_factory=list)
+    connections: list[int] = field(default_factory=list)
+    """The client's port of each call."""
 
     def says(self, call: str, *answers: int | tuple[int, Any] | None) -> None:
         """None: the connection is closed without an answer."""
@@ -29,10 +31,13 @@ class FakeHub:
 @contextmanager
 def fake_hub() -> Iterator[FakeHub]:
     class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
         def answer(self) -> None:
             call = f"{self.command} {self.path}"
             text = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             fake.asked.append(call)
+            fake.connections.append(self.client_address[1])
             fake.bodies.append(json.loads(text) if text else None)
             left = fake.answers.get(call, [(500, {"message": f"not told what to say: {call}"})])
             status, body = left.pop(0) if len(left) > 1 else left[0]

@@ -120,6 +120,17 @@ def test_what_might_be_done_twice_is_not_asked_again(
     assert len(fake.asked) == 2
 
 
+def test_what_is_asked_once_goes_over_a_new_connection(fake: FakeHub, hub: Hub) -> None:
+    fake.says("GET /user/ada/api/status", 200)
+    fake.says("POST /user/ada/api/kernels", (201, {"id": "k"}))
+    session = hub.attach("ada", "t")
+    for _ in range(2):
+        session.status()
+    session.start_kernel()
+    first, second, new = fake.connections
+    assert first == second != new
+
+
 def test_a_full_hub_is_asked_again_when_it_says(fake: FakeHub, hub: Hub) -> None:
     fake.headers = {"Retry-After": "1"}
     fake.says(f"POST {SERVER}", 429, 201)
