@@ -71,7 +71,7 @@ def test_every_test_that_is_named_as_evidence_exists(text: Path) -> None:
     missing = [
         f"{file}::{test}"
         for file, test in named
-        if not re.search(rf"^def {test}\(", (ROOT / file).read_text(), re.MULTILINE)
+        if not re.search(rf"^(async )?def {test}\(", (ROOT / file).read_text(), re.MULTILINE)
     ]
     assert missing == []
 
