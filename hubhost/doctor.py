@@ -33,6 +33,7 @@ from hubhost.status import (
     drift_of,
     findings,
     gather,
+    read,
     screen,
 )
 from hubhost.templates import FILES, render
@@ -366,7 +367,7 @@ def main() -> int:
         plan, said, code = gather(Path(folder), "ops/doctor.py")
         reports = sorted(Path(folder).glob("*.json"))
         for path in reports:
-            now, report = path.stat().st_mtime, json.loads(path.read_text())
+            now, report = read(path)
             name, settings = path.stem, Settings(**report["settings"])
             status, limits = HostStatus.parse(report["lines"]), Limits.of(settings)
             drift = drift_of(plan, name) if plan else None

@@ -452,15 +452,16 @@ def gather(folder: Path, script: str = "ops/status.py") -> tuple[dict[str, Any] 
     return (json.loads(done.stdout) if done.stdout else None), done.stderr, done.returncode
 
 
+def read(path: Path) -> tuple[float, dict[str, Any]]:
+    """A host's report, and when it was written: the plan that comes after it takes a while."""
+    return path.stat().st_mtime, json.loads(path.read_text())
+
+
 def main(arguments: list[str]) -> int:
     """Print the status of all hosts, as JSON with --json; the exit code is the worst severity."""
     with tempfile.TemporaryDirectory() as folder:
         plan, said, code = gather(Path(folder))
-        reports = {
-            # A report is as old as its file: the plan that comes after it takes a while.
-            path.stem: (path.stat().st_mtime, json.loads(path.read_text()))
-            for path in Path(folder).iterdir()
-        }
+        reports = {path.stem: read(path) for path in Path(folder).iterdir()}
     if code or not reports:
         print(said, file=sys.stderr)
     worst = Severity.ERROR if code or not reports else Severity.OK

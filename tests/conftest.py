@@ -7,6 +7,7 @@ import os
 import secrets
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import docker
@@ -39,12 +40,8 @@ systemctl daemon-reload
 @pytest.fixture(scope="session")
 def host(request: pytest.FixtureRequest) -> Iterator[Host]:
     """The lab host."""
-    if name := request.config.getoption("--lab"):
-        made = Host.read(name)
-        made.sh(NO_DAILY_LOOK)
-        yield made
-        return
-    with lab(driver=request.config.getoption("--driver")) as made:
+    name, driver = request.config.getoption("--lab"), request.config.getoption("--driver")
+    with nullcontext(Host.read(name)) if name else lab(driver=driver) as made:
         made.sh(NO_DAILY_LOOK)
         yield made
 

@@ -9,6 +9,7 @@ from typing_extensions import override
 
 
 def quoted(words: tuple[str, ...]) -> str:
+    """Shell: so many words, whatever is in them."""
     return " ".join(map(quote, words))
 
 

@@ -41,7 +41,7 @@ def ask_host(name: str, folder: Path = FOLDER) -> None:
     Each time a new file: the host deletes one after its work, and what has come since is not lost.
     """
     text = "\0".join(spellings(name))
-    (folder / token_hex()).write_bytes(text.encode("utf-8", "replace"))
+    (folder / token_hex(32)).write_bytes(text.encode("utf-8", "replace"))
 
 
 def kept(name: str, config: HubConfig) -> int:

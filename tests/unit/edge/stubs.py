@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from pyinfra.api.command import StringCommand
@@ -80,3 +82,14 @@ def text(command: StringCommand) -> str:
 def stdin(command: StringCommand) -> str:
     """What a command gets on its standard input, which no log shows."""
     return str(command.connector_arguments.get("_stdin", ""))
+
+
+def defined_in(package: ModuleType) -> dict[str, Any]:
+    """What the modules of a package define themselves, by name: also what it does not hand on."""
+    modules = pkgutil.iter_modules(package.__path__, f"{package.__name__}.")
+    return {
+        name: value
+        for module in map(importlib.import_module, (found.name for found in modules))
+        for name, value in vars(module).items()
+        if getattr(value, "__module__", None) == module.__name__
+    }

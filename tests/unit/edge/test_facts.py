@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import os
-import pkgutil
 import shlex
 import socket
 import subprocess
@@ -26,7 +24,7 @@ from hubhost.paths import ARCHIVE, ETC
 from hubhost.preflight import HostReport, Listener, problems
 from hubhost.service import ContainerState, Mount
 from tests.unit.core.sample import settings
-from tests.unit.edge.stubs import Programs
+from tests.unit.edge.stubs import Programs, defined_in
 
 SERVICE = services.hub(settings())
 OURS = chains(Policy.of(settings())) | chains6(Policy.of(settings()))
@@ -86,12 +84,8 @@ def command(fact: type[FactBase[Any]], **arguments: Any) -> str:
 
 
 def test_there_are_arguments_for_every_fact() -> None:
-    defined = {
-        value
-        for module in pkgutil.iter_modules(facts.__path__, f"{facts.__name__}.")
-        for value in vars(importlib.import_module(module.name)).values()
-        if isinstance(value, type) and issubclass(value, FactBase)
-    } - {FactBase, Lines}
+    kinds = {value for value in defined_in(facts).values() if isinstance(value, type)}
+    defined = {kind for kind in kinds if issubclass(kind, FactBase)} - {Lines}
     assert defined == set(FACTS)
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import base64
-import importlib
 import io
-import pkgutil
 import shlex
 import stat
 import subprocess
@@ -39,7 +37,7 @@ from hubhost.service import ContainerState
 from hubhost.tls import names
 from tests.backups import members, tarred
 from tests.unit.core.sample import settings
-from tests.unit.edge.stubs import FakeHost, Programs, commands, stdin, text
+from tests.unit.edge.stubs import FakeHost, Programs, commands, defined_in, stdin, text
 
 SETTINGS = settings()
 SERVICE = services.hub(SETTINGS)
@@ -299,12 +297,7 @@ BY_FUNCTION = {"isolation_check", "reboot"}
 
 
 def test_every_operation_is_tried_here() -> None:
-    defined = {
-        name
-        for module in pkgutil.iter_modules(operations.__path__, f"{operations.__name__}.")
-        for name, value in vars(importlib.import_module(module.name)).items()
-        if hasattr(value, "_inner") and value.__module__ == module.name
-    }
+    defined = {name for name, value in defined_in(operations).items() if hasattr(value, "_inner")}
     assert defined == set(MAKING) | BY_FUNCTION
 
 
