@@ -127,13 +127,18 @@ def relay(state: Any, host: Any, source: str, send: str, receive: str) -> bool:
             entry.channel.sendall(chunk)
             size += len(chunk)
     except OSError:
-        pass  # it has ended before its time, and says why
+        output.channel.close()  # the receiver has ended before its time, and says why
     entry.channel.shutdown_write()
-    output.channel.close()
     codes = output.channel.recv_exit_status(), entry.channel.recv_exit_status()
-    for told, name in ((sent, source), (received, host.name)):
-        for line in told.read().decode(errors="replace").splitlines():
-            logger.error("%s%s: %s", host.print_prefix, name, line)
+    said = [
+        f"{name}: {line}"
+        for errors, name in ((sent, source), (received, host.name))
+        for line in errors.read().decode(errors="replace").splitlines()
+    ]
+    if codes != (0, 0) and not said:
+        said = [f"sending from {source} ended with exit code {codes[0]}, loading with {codes[1]}"]
+    for line in said:
+        logger.error("%s%s", host.print_prefix, line)
     seconds = time.monotonic() - started
     logger.info("%s%d MB from %s in %.0f s", host.print_prefix, size / 1e6, source, seconds)
     return codes == (0, 0)

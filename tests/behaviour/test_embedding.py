@@ -220,6 +220,54 @@ def test_what_was_edited_is_saved_when_the_frame_goes_away_if_told(
     assert engine.until(lambda: saved(visit)["source"] == "removed and left", 20)
 
 
+# Before the page's own scripts: JupyterLab's look at what it has just saved waits for another
+# request for the file, which would find it changed; a second at most.
+SLOW_TO_NOTICE = """
+const real = fetch;
+let written = false, waiting;
+window.fetch = async (...what) => {
+  const {method, url} = what[0] instanceof Request ? what[0] : new Request(...what);
+  if (!/contents\\/main[.]ipynb/.test(url)) return real(...what);
+  if (method === 'PUT') {
+    const answer = await real(...what);
+    written = true;
+    return answer;
+  }
+  if (waiting) {
+    const answer = await real(...what);
+    setTimeout(waiting, 200);
+    return answer;
+  }
+  if (written) {
+    written = false;
+    window.between = true;
+    await new Promise(go => { waiting = go; setTimeout(go, 1000); });
+    waiting = undefined;
+  }
+  return real(...what);
+};
+"""
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_save_during_another_is_no_change_of_somebody_else(
+    site: Site, visit: Session, page: Page, view: str
+) -> None:
+    """Who clicks the page's button leaves the frame: each of them saves."""
+    page.add_init_script(SLOW_TO_NOTICE)
+    page.goto(site.page(link(visit, view)))
+    heard(page, "ready")
+    edit(page, "once")
+    say = "hub => say('save-all', hub)"
+    page.evaluate(say, origin_of(visit))
+    page.frames[1].wait_for_function("window.between")
+    page.evaluate(say, origin_of(visit))
+    answers = [answer["data"]["status"] for answer in heard(page, "save-all", 2)]
+    assert answers == ["ok", "ok"]
+    assert page.frame_locator("iframe").get_by_role("dialog").count() == 0
+    assert saved(visit)["source"] == "once"
+
+
 def test_nobody_is_asked_about_changes_if_told(site: Site, visit: Session, page: Page) -> None:
     dialogs: list[str] = []
 

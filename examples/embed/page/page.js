@@ -1,7 +1,7 @@
 // The question page: what happens in the frame is the session's; what is kept is the backend's.
 'use strict';
 
-const SAVE_SECONDS = 10;
+const SAVE_SECONDS = 20; // an open notebook answers within 15, whatever happens
 const find = id => document.getElementById(id);
 const frame = find('frame');
 let session; // {attempt, links}, while there is one

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import socket
+import threading
 import time
 from types import SimpleNamespace
 from typing import Any
@@ -83,3 +84,82 @@ def test_a_lock_that_another_has_is_told() -> None:
     assert told
     assert told.startswith("lock: held by ada@laptop")
     assert "lock" not in found.connector_data
+
+
+class Ending:
+    """A command's channel as paramiko has it: what it prints ends before it does, and whoever
+    closes the channel before that hears of no exit code."""
+
+    def __init__(self, *output: bytes, code: int = 0, reads: bool = True) -> None:
+        self.output, self.code, self.reads = list(output), code, reads
+        self.received = b""
+        self.ended = threading.Event()
+        self.closed = False
+
+    def recv(self, _: int) -> bytes:
+        if self.output:
+            return self.output.pop(0)
+        threading.Timer(0.05, self.ended.set).start()
+        return b""
+
+    def sendall(self, data: bytes) -> None:
+        if not self.reads:
+            raise OSError("Socket is closed")
+        self.received += data
+
+    def shutdown_write(self) -> None:
+        self.ended.set()
+
+    def close(self) -> None:
+        self.closed = True
+
+    def recv_exit_status(self) -> int:
+        return self.code if not self.closed and self.ended.wait(10) else -1
+
+
+def relayed(
+    monkeypatch: pytest.MonkeyPatch, sender: Ending, receiver: Ending, *, errors: str = ""
+) -> bool:
+    """Whether `sender`'s output came to `receiver`, which then says `errors`."""
+    streams = {
+        "send": (None, SimpleNamespace(channel=sender), io.BytesIO()),
+        "receive": (SimpleNamespace(channel=receiver), None, io.BytesIO(errors.encode())),
+    }
+    monkeypatch.setattr(connection, "_channels", lambda state, host, command: streams[command])
+    state = SimpleNamespace(inventory=SimpleNamespace(get_host=lambda name: name))
+    to = SimpleNamespace(name="third", print_prefix="")
+    return connection.relay(state, to, "first", "send", "receive")
+
+
+def test_a_relay_waits_for_the_end_of_whoever_sends(monkeypatch: pytest.MonkeyPatch) -> None:
+    receiver = Ending()
+    assert relayed(monkeypatch, Ending(b"an", b"image"), receiver)
+    assert receiver.received == b"animage"
+
+
+@pytest.mark.parametrize(
+    ("sender", "receiver", "errors", "told"),
+    [
+        (
+            Ending(b"half", code=1),
+            Ending(),
+            "",
+            "from first ended with exit code 1, loading with 0",
+        ),
+        (Ending(b"all"), Ending(code=1), "no space\n", "third: no space"),
+        (Ending(b"all"), Ending(code=1, reads=False), "no space\n", "third: no space"),
+    ],
+    ids=["the sender fails", "the receiver fails", "the receiver goes away"],
+)
+def test_a_relay_that_fails_says_why(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    sender: Ending,
+    receiver: Ending,
+    errors: str,
+    told: str,
+) -> None:
+    assert not relayed(monkeypatch, sender, receiver, errors=errors)
+    (error,) = [record.message for record in caplog.records if record.levelname == "ERROR"]
+    assert told in error
+    assert sender.closed is not receiver.reads

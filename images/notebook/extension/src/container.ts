@@ -15,6 +15,7 @@ const OPENING_MS = 10_000;
 function activate(app: App): void {
   const { origins, saveBeforeUnload, preventBeforeUnloadPropagation, ...rest } = settings();
   listen(app, origins);
+  app.shell.currentChanged.connect(() => documents(app)); // whose saves go in turn from then on
   if (saveBeforeUnload) {
     // Whoever leaves a frame clicks outside of it first, mostly: then there is time to save.
     window.addEventListener('blur', () => save(app));

@@ -12,7 +12,31 @@ const PATIENCE_MS = 15_000;
 
 export function documents(app: App): Set<Context> {
   const widgets = ['main', 'left', 'right', 'down'].flatMap(area => [...app.shell.widgets(area)]);
-  return new Set(widgets.flatMap(({ context }) => (context?.model ? [context] : [])));
+  return new Set(widgets.flatMap(({ context }) => (context?.model ? [inTurn(context)] : [])));
+}
+
+const seen = new WeakSet<Context>();
+
+/**
+ * A document's saves one after the other, whoever asks; those who wait share the next. JupyterLab
+ * takes a save whose end it has not heard of for somebody else's change ("File Changed") if another
+ * begins meanwhile: a person who clicks the page's button leaves the frame, and each of them saves.
+ */
+function inTurn(context: Context): Context {
+  if (seen.has(context)) return context;
+  seen.add(context);
+  const save = context.save.bind(context);
+  let last = Promise.resolve();
+  let next: Promise<void> | undefined;
+  context.save = () =>
+    (next ??= last =
+      last
+        .catch(() => undefined)
+        .then(() => {
+          next = undefined;
+          return save();
+        }));
+  return context;
 }
 
 function unsaved(app: App): Context[] {

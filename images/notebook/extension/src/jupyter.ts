@@ -12,12 +12,16 @@ export interface Context {
     toJSON(): unknown;
     toString(): string;
   };
-  save(): Promise<void>;
+  /** JupyterLab itself calls it by this name, too: what is put here is what it calls. */
+  save: () => Promise<void>;
 }
 
 export interface App {
   readonly restored: Promise<void>;
-  readonly shell: { widgets(area: string): Iterable<{ readonly context?: Context }> };
+  readonly shell: {
+    widgets(area: string): Iterable<{ readonly context?: Context }>;
+    readonly currentChanged: { connect(slot: () => void): unknown };
+  };
   readonly serviceManager: {
     readonly serverSettings: { readonly baseUrl: string; readonly token: string };
   };
