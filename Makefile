@@ -118,7 +118,7 @@ programs: venv
 	{ command -v chromium && command -v firefox-esr && /sbin/ldconfig -p | grep libatomic.so.1; } >/dev/null || \
 		tests/lab/apt-install chromium firefox-esr libatomic1
 	# The contract is replayed with the real PHP curl.
-	php -m 2>/dev/null | grep -qx curl || tests/lab/apt-install php-cli php-curl
+	php -m 2>/dev/null | grep -x curl >/dev/null || tests/lab/apt-install php-cli php-curl
 	# Whoever backs up has the keys on the controller.
 	command -v age >/dev/null || tests/lab/apt-install age
 	# Rules are read back by python-iptables, which pip builds.

@@ -28,7 +28,7 @@ class Kept(FactBase[int | None]):
     def command(self) -> str:
         script = FORGET / "forget"
         return (
-            f"[ -x {script} ] || {{ echo 0; exit 0; }}\n"  # a bare host
+            f"[ -x {script} ] || {{ cat >/dev/null; echo 0; exit 0; }}\n"  # a bare host
             f"docker exec -i -e DRY=1 {HUB_NAME} {HUB_PURGE} 2>/dev/null"
             f" | {script} look 2>/dev/null || echo unknown"
         )

@@ -55,11 +55,18 @@ def restore_data(hub: Service) -> Commands:
     """Replace the database and the archives by a backup's, and end what they do not know."""
     owner = f"{HUB_USER}:{SERVICES_GROUP}"
     start = f"docker container start {hub.name} >/dev/null"
+    sessions = f"docker ps -aq --filter label={ROLE_LABEL}=session"
     yield script(
         f"cd {RESTORE_WORK}",
+        f"trap '{start}' EXIT",  # whatever fails
         f"docker container stop --time {hub.stop_timeout} {hub.name} >/dev/null",
-        f"docker ps -aq --filter label={ROLE_LABEL}=session | xargs -r docker rm -f >/dev/null",
-        f"docker exec -i {DATABASE_NAME} load < database.dump || {{ {start}; exit 1; }}",
+        # One whose removal has begun already is refused, and gone soon.
+        f'end=$(( $(date +%s) + 60 )); while sessions=$({sessions}); [ -n "$sessions" ]; do',
+        "  docker rm -f $sessions >/dev/null 2>&1 || {",
+        "    [ $(date +%s) -lt $end ] || { docker rm -f $sessions >/dev/null; exit 1; }; sleep 0.2",
+        "  }",
+        "done",
+        f"docker exec -i {DATABASE_NAME} load < database.dump",
         f"find {ARCHIVE} -mindepth 1 -delete; mkdir -p archive; chown -R {owner} archive",
         f"find archive -mindepth 1 -maxdepth 1 -exec mv -t {ARCHIVE} {{}} +",
         start,

@@ -11,9 +11,25 @@ from hubhost import facts
 from hubhost.operations.base import LOCKED, Commands, script
 from hubhost.paths import BEFORE, DAEMON_JSON, ETC, STATE
 
-# An earlier run that was killed may still be at it on the host: wait for it, don't work against it.
-APT = "apt-get -qy -o DPkg::Lock::Timeout=600"
-APT_UPDATE = f"{APT} update || {{ sleep 2; {APT} update; }}"
+APT = (
+    LOCKED.format("apt")
+    + """
+apt() {
+    end=$(( $(date +%s) + 600 ))
+    exec 3>&1
+    until said=$(apt-get -qy -o DPkg::Lock::Timeout=600 "$@" 2>&1 >&3); do
+        printf '%s\\n' "$said" >&2
+        case $said in */lists/lock*|*/archives/lock*) ;; *) return 100 ;; esac
+        [ "$(date +%s)" -lt "$end" ] || return 100
+        sleep 2
+    done
+    [ -z "$said" ] || printf '%s\\n' "$said" >&2
+}
+"""
+)
+"""Shell: apt-get, which waits for others. An earlier run that was killed may still be at it, or the
+host's own updates; for the locks of lists and of what was fetched DPkg::Lock::Timeout waits not."""
+UPDATE = "apt update || { sleep 2; apt update; }"
 INSTALLED = (
     "dpkg-query -Wf '${db:Status-Status} ${Package}\\n' | sed -n 's/^installed //p' | sort -u"
 )
@@ -26,11 +42,11 @@ def packages(packages: tuple[str, ...]) -> Commands:
     if missing:
         yield script(
             "export DEBIAN_FRONTEND=noninteractive",
-            LOCKED.format("apt") + "dpkg --configure -a",
-            APT_UPDATE,
+            APT + "dpkg --configure -a",
+            UPDATE,
             # What this run adds is noted for the uninstall, with what it needs.
             f"mkdir -p {BEFORE}; cd {BEFORE}; [ -e installing ] || {INSTALLED} > installing",
-            f"{APT} install --no-install-recommends {shlex.join(missing)}",
+            f"apt install --no-install-recommends {shlex.join(missing)}",
             f"{INSTALLED} | comm -13 installing - >> installed; rm installing",
         )
 
@@ -71,7 +87,7 @@ def held_engine() -> Commands:
 @operation(is_idempotent=False)
 def package_lists() -> Commands:
     """Fetch the lists of Debian's archive."""
-    yield script(LOCKED.format("apt") + APT_UPDATE)
+    yield script(APT + UPDATE)
 
 
 @operation()
@@ -81,10 +97,10 @@ def updates() -> Commands:
         yield script(
             "export DEBIAN_FRONTEND=noninteractive APT_LISTCHANGES_FRONTEND=none",
             "export UCF_FORCE_CONFFOLD=1 NEEDRESTART_SUSPEND=1",
-            LOCKED.format("apt") + "dpkg --force-confold --configure -a",
+            APT + "dpkg --force-confold --configure -a",
             f"held=$(cat {BEFORE}/held 2>/dev/null || true)",
             'hold() { [ -z "$held" ] || apt-mark "$1" $held >/dev/null; }',
             "trap 'hold hold' EXIT; hold unhold",
-            f"{APT} -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold"
+            "apt -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold"
             " full-upgrade",
         )

@@ -43,7 +43,14 @@ def fresh_engine() -> Commands:
     """Restart the engine if its configuration is newer than it is; containers keep running."""
     if host.get_fact(facts.EngineIsStale):
         # live-restore is one of the keys that a reload takes up: so the restart ends no container.
-        yield script("systemctl reload docker", "systemctl restart docker")
+        # The reload is a signal, and nobody tells when it has been heard.
+        yield script(
+            "systemctl reload docker",
+            "for _ in $(seq 50); do",
+            "  [ \"$(docker info -f '{{.LiveRestoreEnabled}}')\" != true ] || break; sleep 0.1",
+            "done",
+            "systemctl restart docker",
+        )
 
 
 @operation()

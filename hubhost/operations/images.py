@@ -57,7 +57,8 @@ def base_image(image: BaseImage, settings: Settings, origins: Origins = HERE) ->
     labels = f"--change 'LABEL {NAME_LABEL}={image.name}'"
     yield script(
         LOCKED.format("image-base"),
-        f"docker image inspect {image.reference} >/dev/null 2>&1 && exit 0",
+        f"! docker image inspect {image.reference} >/dev/null 2>&1 ||",
+        "  { cat >/dev/null; exit 0; }",
         # mmdebstrap needs a folder that is neither noexec nor nodev, which a hardened /tmp is.
         f"export TMPDIR={STATE / 'build'}; rm -rf $TMPDIR; mkdir -p $TMPDIR",
         "trap 'rm -rf $TMPDIR' EXIT",

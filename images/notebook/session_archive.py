@@ -11,7 +11,7 @@ import tarfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from jupyter_server.base.handlers import APIHandler
 from jupyter_server.utils import url_path_join
@@ -42,6 +42,16 @@ def entries(home: Path, room: int) -> Iterator[Path]:
     return (path for _, size, path in sorted(found) if size <= room)
 
 
+class Filled:
+    """A file that may get shorter while it is read: zeros stand for what its entry was to have."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def read(self, size: int = -1, /) -> bytes:
+        return self._file.read(size).ljust(size, b"\0")
+
+
 def pack(home: Path, room: int, wire: int) -> None:
     """Write the tar to the descriptor `wire`, which ends with it."""
     with (
@@ -62,7 +72,7 @@ def pack(home: Path, room: int, wire: int) -> None:
                     continue
                 with path.open("rb") as content:
                     entry.type, entry.size = tarfile.REGTYPE, os.fstat(content.fileno()).st_size
-                    tar.addfile(entry, content)
+                    tar.addfile(entry, Filled(content))
             except (FileNotFoundError, PermissionError):
                 continue
 

@@ -19,6 +19,15 @@ AWAY = int(os.environ.get("FAULT_AWAY_SECONDS", "10"))
 BREAK = {
     "hub killed": kill("jupyterhub_hub"),
     "hub restarted": "docker restart jupyterhub_hub",
+    # It would have a minute; it is told (has a handler for signal 15), and ends.
+    "hub stopped while it starts": """
+docker restart jupyterhub_hub
+pid=$(docker inspect -f '{{.State.Pid}}' jupyterhub_hub)
+until [ $((0x$(awk '/^SigCgt/ { print substr($2, 13) }' /proc/$pid/status) & 0x4000)) != 0 ]; do
+    sleep 0.02
+done
+timeout 20 docker stop -t 60 jupyterhub_hub
+docker start jupyterhub_hub""",
     "proxy killed": kill("jupyterhub_proxy"),
     "proxy restarted": "docker restart jupyterhub_proxy",
     "database killed": kill("jupyterhub_db"),

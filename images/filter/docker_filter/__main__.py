@@ -1,5 +1,6 @@
 """`python -m docker_filter COMMAND`; imports only what the command needs."""
 
+import signal
 import sys
 from importlib import import_module
 
@@ -11,6 +12,8 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1 or arguments[0] not in COMMANDS:
         print(f"which command? One of: {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
+    # A container's first process ignores what it has no handler for; `serve` gets one late.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     return int(import_module(f"docker_filter.{arguments[0]}").main())
 
 

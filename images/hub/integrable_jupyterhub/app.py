@@ -6,7 +6,7 @@ from typing import Any
 
 from jupyterhub.app import JupyterHub
 
-from integrable_jupyterhub import archives_api, outlet
+from integrable_jupyterhub import archives_api, ending, outlet
 from integrable_jupyterhub.archive import Archives
 from integrable_jupyterhub.config import SECRETS_FOLDER, HubConfig, read_secret
 from integrable_jupyterhub.drain import Deadline
@@ -57,5 +57,6 @@ class Hub(JupyterHub):  # type: ignore[misc]
 def main() -> int:
     """Until it is told to end."""
     outlet.install()
+    ending.install()
     Hub.launch_instance(["-f", JUPYTERHUB_CONFIG])
     return 0

@@ -10,6 +10,7 @@ from typing import Any
 
 from jupyterhub.apihandlers.users import UserAPIHandler, UserServerAPIHandler
 from jupyterhub.scopes import needs_scope
+from jupyterhub.user import User as JupyterHubUser
 from jupyterhub.utils import maybe_future
 from tornado.web import HTTPError
 
@@ -34,6 +35,28 @@ async def quiet(spawner: Any, patience: float = PATIENCE_SECONDS) -> None:
             spawner._spawn_pending = spawner._stop_pending = spawner._check_pending = False
             return
         await asyncio.sleep(LOOK_SECONDS)
+
+
+_wait_up = JupyterHubUser._wait_up
+
+
+async def wait_up(self: Any, spawner: Any) -> Any:
+    """JupyterHub's wait for a session to answer, which `end` ends.
+
+    Else, after a minute, it would end what has that name then: the next session.
+    """
+    spawner.looking = asyncio.ensure_future(_wait_up(self, spawner))
+    try:
+        return await spawner.looking
+    except asyncio.CancelledError:
+        if asyncio.current_task().cancelling():  # type: ignore[union-attr]
+            raise
+        raise TimeoutError("it was ended") from None
+
+
+def install() -> None:
+    """For all sessions: while they start, and when a hub looks for those of before."""
+    JupyterHubUser._wait_up = wait_up
 
 
 async def end(
@@ -67,6 +90,9 @@ async def end(
     if serves and keep:
         await keep(user, spawner)
     await user.stop(server_name)
+    # Not before that: who finds out that it is gone would stop it a second time.
+    if looking := getattr(spawner, "looking", None):
+        looking.cancel()
 
 
 class User(UserAPIHandler):  # type: ignore[misc]

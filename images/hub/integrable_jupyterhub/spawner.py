@@ -22,7 +22,7 @@ AGAIN_SECONDS = 0.2
 # Docker's own words (libnetwork, ipam: ErrNoAvailableIPs).
 NO_ADDRESS = "no available IPv4 addresses"
 # And runc's: under load it now and then loses the process it has just made.
-LOST_PROCESS = "read init-p"
+LOST_PROCESS = "init-p"
 # When a client that was sent away may come again.
 RETRY_SECONDS = 10
 
@@ -89,14 +89,20 @@ class SessionSpawner(DockerSpawner):  # type: ignore[misc]
                 return
 
     async def choose_container(self) -> None:
-        """A new one, made with its environment; the rest of a killed hub's attempt makes way."""
-        try:
-            container = await self.create_object()
-        except APIError as error:
-            if error.status_code != 409:
-                raise
+        """A new one, made with its environment; the rest of a killed hub's attempt makes way.
+
+        Also of a session that has just crashed: Docker takes its time to remove that.
+        """
+        patience = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                container = await self.create_object()
+                break
+            except APIError as error:
+                if error.status_code != 409 or time.monotonic() >= patience:
+                    raise
             await self.remove_object()
-            container = await self.create_object()
+            await asyncio.sleep(AGAIN_SECONDS)
         self.object_id = container[self.object_id_key]
 
     async def create_object(self) -> Any:

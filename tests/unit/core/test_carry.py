@@ -40,6 +40,8 @@ case "$1 $2" in
     *" load") echo "load $(cat) into $3" >>said ;;
     esac ;;
 "run "*)
+    left=$(cat loses 2>/dev/null || echo 0)
+    [ "$left" = 0 ] || { echo $((left - 1)) >loses; exit 125; }
     case $* in
     *--version)
         image=${*%% --version}
@@ -239,6 +241,15 @@ def test_another_major_is_made_beside_the_old_one_and_exchanged(machine: Machine
     assert machine.did == ["exchange"]
     subprocess.run([machine.undo / DATABASE, "after"], check=True, env=environment)
     assert machine.did == [f"start {HUB}"]
+
+
+@pytest.mark.parametrize(("times", "is_made"), [(2, True), (3, False)])
+def test_a_process_that_runc_loses_is_made_twice_more(
+    machine: Machine, times: int, is_made: bool
+) -> None:
+    machine.put("loses", str(times))
+    assert ("is now 17" in machine.carry("over", DATABASE, "db:17")) is is_made
+    assert machine.major == ("17" if is_made else "15")
 
 
 @pytest.mark.parametrize("fault", ["full", "broken", "dies"])

@@ -349,6 +349,36 @@ def test_a_backup_comes_whole_or_the_restore_ends(
         assert stat.S_IMODE((tmp_path / "work").stat().st_mode) == 0o700
 
 
+@pytest.mark.parametrize("fault", ["", "load"])
+def test_a_restore_waits_for_sessions_to_go_and_leaves_no_hub_stopped(
+    programs: Programs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    """Docker refuses to remove what it is removing already."""
+    monkeypatch.setattr("hubhost.operations.backups.RESTORE_WORK", tmp_path / "work")
+    monkeypatch.setattr("hubhost.operations.backups.ARCHIVE", tmp_path / "archive")
+    for folder in ("work", "archive"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "work" / "database.dump").touch()
+    asked, going = tmp_path / "asked", tmp_path / "going"
+    going.write_text("5e\n" * 2)
+    programs.add("chown")
+    programs.add(
+        "docker",
+        f"""echo "$1 $2 $3" >> {asked}
+case "$*" in
+ps*) cat {going} ;;
+rm*) sed -i 1d {going}; exit 1 ;;
+*load) [ -z "{fault}" ] ;;
+esac""",
+    )
+    (command,) = MAKING["restore_data"]()
+    done = programs.run(text(command))
+    assert (done.returncode == 0) is (fault == "")
+    told = asked.read_text().splitlines()
+    assert [line.split()[0] for line in told].count("rm") == 2
+    assert told[-1] == "container start jupyterhub_hub"
+
+
 # --- Packages and the engine -----------------------------------------------------------------
 def test_only_missing_packages_are_installed() -> None:
     (command,) = MAKING["packages"]()
@@ -359,6 +389,31 @@ def test_only_missing_packages_are_installed() -> None:
     # What it brought along is told from what was there.
     assert "> installing" in lines[at - 1]
     assert "comm -13 installing - >> installed" in lines[at + 1]
+
+
+@pytest.mark.parametrize("lock", ["/var/lib/apt/lists/lock", "/var/cache/apt/archives/lock"])
+def test_the_hosts_own_updates_are_waited_for(
+    programs: Programs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lock: str
+) -> None:
+    """DPkg::Lock::Timeout is for two of apt's four locks."""
+    monkeypatch.setattr("hubhost.operations.debian.LOCKED", f"exec 9>{tmp_path}/lock-{{}}\n")
+    tries = tmp_path / "tries"
+    held = f"echo 'E: Could not get lock {lock}.' >&2; exit 100"
+    programs.add("apt-get", f"echo x >> {tries}; [ $(wc -l < {tries}) -gt 3 ] || {{ {held}; }}")
+    programs.add("sleep")
+    (command,) = commands(operations.package_lists, {})
+    assert programs.run(text(command)).returncode == 0
+    assert tries.read_text() == "x\n" * 4
+
+
+def test_another_error_of_apts_is_tried_twice_and_told(programs: Programs, tmp_path: Path) -> None:
+    tries = tmp_path / "tries"
+    programs.add("apt-get", f"echo x >> {tries}; echo 'E: no route' >&2; exit 100")
+    programs.add("sleep")
+    (command,) = commands(operations.package_lists, {})
+    done = programs.run(text(command))
+    assert (done.returncode, done.stderr) == (100, "E: no route\n" * 2)
+    assert tries.read_text() == "x\n" * 2
 
 
 def test_when_nothing_is_missing_no_package_list_is_fetched() -> None:
@@ -405,9 +460,14 @@ def test_an_engine_that_is_current_is_not_restarted() -> None:
     assert commands(operations.fresh_engine, {facts.EngineIsStale: False}) == []
 
 
-def test_live_restore_is_loaded_before_the_restart() -> None:
+def test_live_restore_is_loaded_before_the_restart(programs: Programs, tmp_path: Path) -> None:
+    """The reload is a signal: Docker takes it up when it comes to that."""
     (command,) = MAKING["fresh_engine"]()
-    assert text(command).splitlines()[1:] == ["systemctl reload docker", "systemctl restart docker"]
+    done = tmp_path / "done"
+    programs.add("systemctl", f'echo "$1" >> {done}')
+    programs.add("docker", f"echo look >> {done}; [ $(grep -c look {done}) = 3 ] && echo true")
+    assert programs.run(text(command)).returncode == 0
+    assert done.read_text().split() == ["reload", "look", "look", "look", "restart"]
 
 
 # --- Files -----------------------------------------------------------------------------------

@@ -20,8 +20,11 @@ POLICY = Policy(**FILTER_POLICY)
 class FakeDocker:
     """Docker's API as far as a probe asks it: the containers that run say `said`."""
 
-    def __init__(self, said: bytes = b'["open", "refused"]\n', start: int = 204) -> None:
-        self.said, self.start = said, start
+    def __init__(
+        self, said: bytes = b'["open", "refused"]\n', start: int = 204, times: int = 1000
+    ) -> None:
+        """`start`: what so many attempts to start a container are answered."""
+        self.said, self.start, self.times = said, start, times
         self.made: list[dict[str, Any]] = []
         self.there: set[str] = set()
 
@@ -37,7 +40,10 @@ class FakeDocker:
             self.there.discard(name)
             return Answer(204, b"")
         if path.endswith("/start"):
-            return Answer(self.start, b"" if self.start < 400 else b'{"message": "no runtime"}')
+            self.times -= 1
+            if self.start >= 400 and self.times >= 0:
+                return Answer(self.start, b'{"message": "no runtime"}')
+            return Answer(204, b"")
         if path.endswith("/json"):
             address = {"Networks": {POLICY.network: {"IPAddress": "172.27.128.9"}}}
             return Answer(200, json.dumps({"NetworkSettings": address}).encode())
@@ -67,6 +73,15 @@ async def test_both_are_made_as_sessions_are_but_for_what_runs_in_them() -> None
     assert {made["Entrypoint"][3] for made in docker.made} == {LISTEN, KNOCK}
     assert len({made["User"] for made in docker.made}) == 2
     assert knocked(docker)[1] == ["tcp", "172.27.128.9", 8888]
+    assert docker.there == set()
+
+
+@in_loop
+async def test_a_container_that_does_not_start_is_made_anew() -> None:
+    """Twice, for under load runc loses one now and then."""
+    docker: Any = FakeDocker(start=500, times=2)
+    assert await Probe(POLICY, "{}", docker).results(8888, []) == ["open", "refused"]
+    assert len(docker.made) == 4
     assert docker.there == set()
 
 

@@ -141,6 +141,43 @@ async def test_a_look_that_hangs_is_not_waited_for() -> None:
 
 
 @in_loop
+async def test_a_look_that_hangs_does_not_end_the_next_session(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """JupyterHub ends, by its name, what never answered."""
+    too_late = asyncio.Event()
+
+    async def jupyterhubs(user: Somebody, spawner: Spawner) -> None:
+        await too_late.wait()
+        await user.stop(spawner.name)
+
+    monkeypatch.setattr(ending, "_wait_up", jupyterhubs)
+    user = Somebody()
+    user.spawners[""].server, user.spawners[""]._check_pending = "s", True
+    looking = asyncio.ensure_future(ending.wait_up(user, user.spawners[""]))
+    await asyncio.sleep(0)
+    await ended(user)
+    user.spawners[""] = Spawner()
+    too_late.set()
+    with pytest.raises(TimeoutError):  # which JupyterHub expects of it
+        await looking
+    assert user.stopped == 1
+    assert user.spawners
+
+
+@in_loop
+async def test_a_start_that_is_called_off_is_no_look_that_was_too_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ending, "_wait_up", lambda user, spawner: forever())
+    waiting = asyncio.ensure_future(ending.wait_up(Somebody(), Spawner()))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+
+@in_loop
 async def test_what_never_ends_is_forgotten_after_a_while() -> None:
     user = Somebody()
     user.spawners[""].server, user.spawners[""]._stop_pending = "s", True

@@ -113,38 +113,38 @@ async def test_a_start_returns_as_soon_as_the_port_opens(spawner: SessionSpawner
     assert time.monotonic() - opened < 0.3
 
 
+@pytest.mark.parametrize("times", [1, 3], ids=["at once", "in its time"])
 @in_loop
-async def test_the_rest_of_a_killed_start_makes_way(spawner: SessionSpawner) -> None:
+async def test_the_rest_of_a_killed_start_makes_way(spawner: SessionSpawner, times: int) -> None:
+    """Docker removes one that has crashed by itself, and has not done so when it says so."""
     async with await listen() as server:
-        docker = use(
-            spawner,
-            FakeDocker(
-                server.sockets[0].getsockname()[1],
-                create=refusal(APIError, 409, "the name is in use"),
-            ),
-        )
+        in_use = [refusal(APIError, 409, "the name is in use") for _ in range(times)]
+        docker = use(spawner, FakeDocker(server.sockets[0].getsockname()[1], create=in_use))
         await spawner.start()
-    assert [name for name, _ in docker.calls if name in ("create", "remove")] == [
-        *("create", "remove", "create")
-    ]
+    called = [name for name, _ in docker.calls if name in ("create", "remove")]
+    assert called == ["create", "remove"] * times + ["create"]
 
 
-LOST = (
-    "OCI runtime create failed: runc create failed: unable to start container process: waiting for"
-    " init preliminary setup: read init-p: connection reset by peer: unknown"
-)
+LOST = [
+    f"OCI runtime create failed: runc create failed: unable to start container process: {why}"
+    for why in (
+        "waiting for init preliminary setup: read init-p: connection reset by peer: unknown",
+        "can't copy bootstrap data to pipe: write init-p: broken pipe: unknown",
+    )
+]
 
 
 @pytest.mark.parametrize("times", [1, 2, 3])
+@pytest.mark.parametrize("words", LOST, ids=["read", "write"])
 @in_loop
 async def test_a_process_that_runc_loses_is_made_twice_more(
-    spawner: SessionSpawner, times: int
+    spawner: SessionSpawner, words: str, times: int
 ) -> None:
     async with await listen() as server:
-        lost = [refusal(APIError, 500, LOST) for _ in range(times)]
+        lost = [refusal(APIError, 500, words) for _ in range(times)]
         docker = use(spawner, FakeDocker(server.sockets[0].getsockname()[1], start=lost))
         if times == 3:
-            with pytest.raises(SpawnException, match="read init-p"):
+            with pytest.raises(SpawnException, match="init-p"):
                 await spawner.start()
         else:
             await spawner.start()

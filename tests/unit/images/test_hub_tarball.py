@@ -308,6 +308,30 @@ def test_what_people_see_goes_first_then_small_before_big(
     assert ".hidden" in small
 
 
+def test_a_file_that_gets_shorter_cuts_nothing_off(
+    session_archive: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kernel that runs writes it anew, between the look at its size and the reading."""
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "a").write_bytes(b"12345")
+    (home / "b").write_bytes(b"after it")
+    fstat = os.fstat
+
+    def shorter(descriptor: int) -> os.stat_result:
+        looked = fstat(descriptor)
+        if looked.st_ino == (home / "a").stat().st_ino:
+            os.truncate(home / "a", 2)
+        return looked
+
+    monkeypatch.setattr(session_archive.os, "fstat", shorter)
+    stream = sent(lambda wire: session_archive.pack(home, ROOM, wire))
+    assert kept(stream, tmp_path) == (
+        Kept(files=2, size=13),
+        {"a": b"12\0\0\0", "b": b"after it"},
+    )
+
+
 def test_a_name_that_is_no_text_is_left_out_by_the_hub(
     session_archive: ModuleType, tmp_path: Path
 ) -> None:

@@ -1,7 +1,9 @@
 """The entrypoints, run with stand-ins for the programs they start."""
 
 import os
+import signal
 import subprocess
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -180,6 +182,26 @@ def test_the_proxy_does_not_start_without_a_token(scripts: Scripts, content: str
     assert result.returncode == 1
     assert "proxy_token" in result.stderr
     assert scripts.log.read_text() == ""
+
+
+@pytest.mark.parametrize("package", ["integrable_jupyterhub", "docker_filter"])
+def test_whoever_is_still_starting_ends_when_told(
+    package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first process of a container has no default action for SIGTERM."""
+    command = import_module(f"{package}.__main__")
+
+    def slow(name: str) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError(f"{name} is imported all the same")
+
+    monkeypatch.setattr(command, "import_module", slow)
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        with pytest.raises(SystemExit, match="143"):
+            command.main(["health"])
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @pytest.mark.parametrize("script", sorted(IMAGES.glob("*/*.sh")), ids=lambda path: path.parent.name)

@@ -89,6 +89,22 @@ def test_nothing_but_the_cells_own_output_is_shown(bash: Bash) -> None:
     assert run(bash, "echo a; echo b >&2").streams == [("stdout", "a\n"), ("stderr", "b\n")]
 
 
+def test_a_cell_may_be_longer_than_a_pipe_takes(bash: Bash) -> None:
+    text = "x" * 200_000
+    assert run(bash, f"text={text}; echo ${{#text}}").text() == "200000\n"
+
+
+def test_a_shell_that_ended_between_cells_is_told_and_started_anew(bash: Bash) -> None:
+    run(bash, "x=5")
+    assert bash._worker
+    bash._worker.process.kill()
+    bash._worker.process.wait()
+    found = bash.run("echo $x", Shown(), 2)
+    assert found
+    assert "SIGKILL" in found.value
+    assert run(bash, "echo on").text() == "on\n"
+
+
 def test_an_interrupt_leaves_the_shell(bash: Bash) -> None:
     run(bash, "x=5")
     interrupt()

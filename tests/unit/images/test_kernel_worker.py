@@ -228,6 +228,25 @@ def test_an_interrupted_cell_stops_and_the_state_stays(fake: Fake) -> None:
     assert fake._worker is before
 
 
+def test_a_cell_that_is_stopped_before_its_worker_is_ready_does_not_run(tmp_path: Path) -> None:
+    class Slow(Fake):
+        def start(self) -> Worker:
+            wait = "import time; time.sleep(0.5)"
+            shell = f'trap : INT; {sys.executable} -c "{wait}"; exec {sys.executable} {FAKE}'
+            return Worker(["sh", "-c", shell])
+
+    slow, shown = Slow(), Shown()
+    try:
+        interrupt(0.1)
+        found = slow.run("print no", shown, 1)
+        assert found
+        assert found.name == "KeyboardInterrupt"
+        assert shown.text() == ""
+        assert slow.run("print on", shown, 2) is None
+    finally:
+        slow.close()
+
+
 def test_a_cell_that_does_not_stop_is_killed_within_two_seconds(fake: Fake) -> None:
     shown = Interrupting()
     started = time.monotonic()

@@ -184,8 +184,11 @@ class WorkerLanguage(Language):
             self._worker, self._ready = self.start(), False
         talk = Talk(self._worker, front)
         if not self._ready:
-            if talk.until("ready") is None:
+            frame = talk.until("ready")
+            if frame is None:
                 return None
+            if frame.kind == "interrupted":
+                raise KeyboardInterrupt
             self._ready = True
         return talk
 

@@ -203,7 +203,8 @@ class Worker:
         self.signal(signal.SIGKILL)
         for stream in (self.process.stdout, self.process.stderr, self.process.stdin):
             if stream:
-                stream.close()
+                with contextlib.suppress(BrokenPipeError):  # of what was typed and is read no more
+                    stream.close()
         for descriptor in (self._to_worker, self._from_worker):
             os.close(descriptor)
         return self.process.returncode
@@ -229,9 +230,9 @@ class PromptWorker(Worker):
         self._line = line
 
     def send(self, frame: Frame) -> None:
-        super().send(frame)
         if frame.kind not in ANSWERS:
-            self.type(self._line)
+            self.type(self._line)  # first, for a frame may be longer than a pipe takes at once
+        super().send(frame)
 
     def type(self, line: str) -> None:
         """Write a line to its standard input."""
