@@ -12,7 +12,7 @@ from typing import Any
 
 from hubhost.connection import low_latency
 
-FAST = {"ssh_paramiko_connect_kwargs": {"transport_factory": low_latency}}
+FAST = {"ssh_paramiko_connect_kwargs": {"transport_factory": low_latency, "banner_timeout": 60}}
 
 
 def lab(name: str) -> tuple[str, dict[str, Any]]:
@@ -31,6 +31,7 @@ def lab(name: str) -> tuple[str, dict[str, Any]]:
         "ssh_strict_host_key_checking": "yes",
         "ssh_config_file": os.devnull,  # nothing of the person's own ssh settings
         **FAST,
+        "ssh_connect_retries": 2,
     }
     settings = {
         "public_url": f"https://{host['public_host']}:{host['public_port']}",

@@ -89,13 +89,13 @@ class Fault:
                 door.look()
                 over.wait(LOOK_SECONDS)
 
-        socket = self.session.socket(self.kernel, timeout=10)
+        socket = self.session.socket(self.kernel, timeout=60)
         threads = [threading.Thread(target=watch, args=(door,)) for door in doors.values()]
         threads.append(threading.Thread(target=read, args=(socket, over)))
         for thread in threads:
             thread.start()
         try:
-            assert engine.until(lambda: all(door.good for door in doors.values()), 10)
+            assert engine.until(lambda: all(door.good for door in doors.values()), 60)
             yield doors
             began = time.monotonic()
             assert engine.until(
@@ -154,7 +154,7 @@ def read(socket: websocket.WebSocket, over: threading.Event) -> None:
 def alive(socket: websocket.WebSocket) -> bool:
     """Does the other end answer? (What it had said before waits to be read, too.)"""
     try:
-        socket.settimeout(5)
+        socket.settimeout(30)
         socket.ping()
         while socket.recv_data(control_frame=True)[0] != websocket.ABNF.OPCODE_PONG:
             pass
@@ -168,7 +168,7 @@ def alive(socket: websocket.WebSocket) -> bool:
 @contextmanager
 def kept_websocket(fault: Fault) -> Iterator[None]:
     """An open websocket to the kernel, as a page has it: it reads, or the server would end it."""
-    socket, over = fault.session.socket(fault.kernel, timeout=10), threading.Event()
+    socket, over = fault.session.socket(fault.kernel, timeout=60), threading.Event()
     reader = threading.Thread(target=read, args=(socket, over))
     reader.start()
     try:
@@ -177,6 +177,11 @@ def kept_websocket(fault: Fault) -> Iterator[None]:
         over.set()
         reader.join()
     assert alive(socket), "a websocket was cut"
+
+
+def restart(container: str) -> str:
+    """Once more where runc loses the process it has just made, as happens under load."""
+    return f"{{ docker restart {container} || docker start {container}; }}"
 
 
 def kill(container: str) -> str:

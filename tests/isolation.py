@@ -119,18 +119,30 @@ class World:
 
     def results(self, tried: Iterable[Probe]) -> list[Result]:
         """Try these, all places at once."""
-        by_place: dict[Who, list[Probe]] = defaultdict(list)
         tried = list(tried)
+        seen = self._seen(tried)
+        for _ in range(2):  # who answers datagrams may have been busy; a TCP door opens by itself
+            seen |= self._seen(
+                probe
+                for probe in tried
+                if seen[probe] is Seen.SILENT
+                and Seen.SILENT not in probe.expected
+                and probe.door.protocol != "tcp"
+            )
+        return [
+            Result(probe, seen[probe], seen.get(probe.control) if probe.control else None)
+            for probe in tried
+        ]
+
+    def _seen(self, tried: Iterable[Probe]) -> dict[Probe, Seen]:
+        by_place: dict[Who, list[Probe]] = defaultdict(list)
         for probe in tried:
             by_place[probe.who].append(probe)
         seen: dict[Probe, Seen] = {}
         with ThreadPoolExecutor(len(Who)) as pool:
             for found in pool.map(self._try, by_place.keys(), by_place.values()):
                 seen.update(found)
-        return [
-            Result(probe, seen[probe], seen.get(probe.control) if probe.control else None)
-            for probe in tried
-        ]
+        return seen
 
     def _try(self, who: Who, tried: list[Probe]) -> dict[Probe, Seen]:
         targets = [(p.door.protocol, p.door.address, p.door.port) for p in tried]

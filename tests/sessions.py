@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import docker
+from docker.errors import APIError
 from docker.models.containers import Container
 
 from tests.lab.client import Session
+
+T = TypeVar("T")
+
+
+def never_lost(start: Callable[[], T]) -> T:
+    """Start a container; again where runc loses the process it has just made, under load."""
+    for _ in range(2):
+        try:
+            return start()
+        except APIError as error:
+            if "init-p" not in str(error):
+                raise
+    return start()
 
 
 def session_containers(containers: docker.DockerClient) -> dict[str, Container]:

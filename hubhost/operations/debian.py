@@ -29,7 +29,8 @@ apt() {
 )
 """Shell: apt-get, which waits for others. An earlier run that was killed may still be at it, or the
 host's own updates; for the locks of lists and of what was fetched DPkg::Lock::Timeout waits not."""
-UPDATE = "apt update || { sleep 2; apt update; }"
+UPDATE = "apt update || { sleep 2; apt update; } || { sleep 20; apt update; }"
+"""A mirror that is just being synced is whole again soon."""
 INSTALLED = (
     "dpkg-query -Wf '${db:Status-Status} ${Package}\\n' | sed -n 's/^installed //p' | sort -u"
 )

@@ -152,6 +152,7 @@ def test_a_backup_that_fails_leaves_nothing_half_and_is_told(
         assert done.exit_code != 0
         line = f"backup: {FOLDER} can't be written; mount it, or choose another backup_folder"
         assert line in done.output
+        host.sh("journalctl --sync")
         told = deployment.runbook("host# journalctl -p err -u integrable-jupyterhub-backup")
         assert line in told.stdout
     finally:

@@ -19,7 +19,7 @@ from docker.models.containers import Container
 from tests.deployment import Deployment
 from tests.lab import Host, engine
 from tests.lab.client import Hub, Session
-from tests.sessions import name_of, session_containers
+from tests.sessions import name_of, never_lost, session_containers
 
 HUB, FILTER = "jupyterhub_hub", "jupyterhub_filter"
 NAME = "jupyterhub_session-attack"
@@ -277,9 +277,11 @@ def test_an_images_volume_is_memory(
 def victim(containers: docker.DockerClient) -> Container:
     """A container that is not ours."""
     image = containers.containers.get(HUB).attrs["Config"]["Image"]
-    return containers.containers.run(
-        image, ["infinity"], entrypoint="sleep", name="victim", network_mode="none", detach=True
+    made = containers.containers.create(
+        image, ["infinity"], entrypoint="sleep", name="victim", network_mode="none"
     )
+    never_lost(made.start)
+    return made
 
 
 OTHERS = [
@@ -535,14 +537,21 @@ def ask(path, method, target, body=None):
     answer = connection.getresponse()
     told = answer.read()
     connection.close()
+    if b"init-p" in told:
+        raise ConnectionResetError(told)
     assert answer.status in (200, 201, 204), (path, method, target, answer.status, told)
     return (time.perf_counter() - started) * 1000
 
 for i in range(int(sys.argv[1])):
     pair = {}
     for path in sorted(bodies, reverse=i % 2 == 1):
-        create = ask(path, "POST", "/containers/create?name=" + wanted.name, bodies[path])
-        start = ask(path, "POST", f"/containers/{wanted.name}/start")
+        while True:  # under load runc now and then loses the process it has just made
+            create = ask(path, "POST", "/containers/create?name=" + wanted.name, bodies[path])
+            try:
+                start = ask(path, "POST", f"/containers/{wanted.name}/start")
+                break
+            except ConnectionResetError:
+                time.sleep(0.5)  # until Docker has taken it away
         inspect = ask(path, "GET", f"/containers/{wanted.name}/json")
         ask(path, "DELETE", f"/containers/{wanted.name}?force=1")
         pair[path] = [create, start, inspect]

@@ -27,6 +27,7 @@ def backend(host: Host, deployment: Deployment, first_run: Run) -> Iterator[tupl
     with server.serve(hub, 0) as serving:
         origin = f"http://localhost:{serving.server_port}"
         deployment.run(access_control_origins=[origin])
+        application: server.Application = vars(serving.RequestHandlerClass)["application"]
         thread = threading.Thread(target=serving.serve_forever)
         thread.start()
         try:
@@ -34,6 +35,8 @@ def backend(host: Host, deployment: Deployment, first_run: Run) -> Iterator[tupl
         finally:
             serving.shutdown()
             thread.join()
+            for attempt in application.attempts.values():  # nobody has finished
+                hub.call("DELETE", f"/users/{attempt.user}")
             deployment.run()
 
 

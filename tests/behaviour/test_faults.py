@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.faults import Fault, kill
+from tests.faults import Fault, kill, restart
 from tests.lab import engine
 
 # Ten minutes, once in a while: FAULT_AWAY_SECONDS=600.
@@ -18,7 +18,7 @@ AWAY = int(os.environ.get("FAULT_AWAY_SECONDS", "10"))
 
 BREAK = {
     "hub killed": kill("jupyterhub_hub"),
-    "hub restarted": "docker restart jupyterhub_hub",
+    "hub restarted": restart("jupyterhub_hub"),
     # It would have a minute; it is told (has a handler for signal 15), and ends.
     "hub stopped while it starts": """
 docker restart jupyterhub_hub
@@ -29,11 +29,11 @@ done
 timeout 20 docker stop -t 60 jupyterhub_hub
 docker start jupyterhub_hub""",
     "proxy killed": kill("jupyterhub_proxy"),
-    "proxy restarted": "docker restart jupyterhub_proxy",
+    "proxy restarted": restart("jupyterhub_proxy"),
     "database killed": kill("jupyterhub_db"),
-    "database restarted": "docker restart jupyterhub_db",
+    "database restarted": restart("jupyterhub_db"),
     "Docker filter killed": kill("jupyterhub_filter"),
-    "Docker filter restarted": "docker restart jupyterhub_filter",
+    "Docker filter restarted": restart("jupyterhub_filter"),
     "Docker restarted": "systemctl restart docker",
     "Docker killed": "kill -9 $(cat /run/docker.pid); until docker ps; do sleep 0.2; done",
     "rules flushed, then loaded": "iptables -F; systemctl reload integrable-jupyterhub-firewall",
@@ -109,6 +109,6 @@ def test_a_database_password_changed_by_hand_is_set_again(fault: Fault) -> None:
     with fault.watched("database password changed by hand", 150):
         # Once more, where the health check came first.
         assert engine.until(lambda: does(f"docker exec jupyterhub_db {change} && ! {enters}"), 60)
-        fault.host.sh("docker restart jupyterhub_hub")
+        fault.host.sh(restart("jupyterhub_hub"))
         assert engine.until(lambda: does(enters), 150)
     fault.a_session_starts()

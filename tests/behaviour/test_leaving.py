@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.deployment import Deployment, Run, give_images
-from tests.lab import Host, lab
+from tests.lab import Host, engine, lab
 from tests.lab.demo import hub_of
 from tests.reboots import public_port_of, rebooting
 
@@ -142,10 +142,14 @@ def test_a_patch_that_fails_half_way_stays_drained_and_goes_on_when_run_again(
         hub.create_user(name)
         hub.start_server(name)
         relayed.sh(REPOSITORY)
+        # The wanted failure shall be the first: not a mirror that is just being synced.
+        lists = ("apt-get", "-qq", "update")
+        assert engine.until(lambda: not relayed.run(*lists, check=False).returncode, 300)
         line = "make patch DEADLINE=MINUTES IMAGES=keep"
         failed = deployment.runbook(line, MINUTES="0")
         assert failed.exit_code
         assert "patch: not finished. A host that was drained stays so" in failed.output
+        assert "error processing package patched" in failed.output, failed.output
         assert relayed.sh("docker ps -q --filter label=integrable-jupyterhub.role=session") == ""
         late = f"late{secrets.randbelow(10**9)}"
         hub.create_user(late)

@@ -62,6 +62,7 @@ def test_what_the_hub_said_before_an_update_is_shown_until_it_is_forgotten_or_ex
     last_hour = deployment.runbook("host# /etc/integrable-jupyterhub/logs show -3600 hub").stdout
     assert before not in last_hour
     assert new[0] in last_hour
+    host.sh("journalctl --sync")
     daily = deployment.runbook("host# journalctl -u integrable-jupyterhub-daily").stdout
     assert re.search(r"since 20.* UTC: \d+ changes; \d+ MB free; MB of the database: \d+,", daily)
 

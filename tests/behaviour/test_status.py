@@ -80,6 +80,7 @@ def test_it_tells_of_security_updates_that_an_image_lacks(
         host.sh("systemctl start integrable-jupyterhub-daily")
     finally:
         host.sh("docker rm old; docker image rm integrable-jupyterhub-old:1")
+    host.sh("journalctl --sync")
     said = host.sh("journalctl -q -o cat -p warning -u integrable-jupyterhub-daily")
     assert "old image: Debian has security updates of openssl" in said
     looked = host.sh("cat /var/lib/integrable-jupyterhub/daily/security")

@@ -78,7 +78,7 @@ def asks(channel: websocket.WebSocket) -> str:
 
 def journal(host: Host) -> str:
     host.sh(f"systemctl start {DAILY}")
-    said = host.sh(f"journalctl -q --no-pager -o cat -p warning -u {DAILY}")
+    said = host.sh(f"journalctl --sync; journalctl -q --no-pager -o cat -p warning -u {DAILY}")
     return "\n".join(line for line in said.splitlines() if "certificate" in line)
 
 

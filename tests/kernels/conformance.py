@@ -238,11 +238,12 @@ def outcome(channels: Channels, check: str) -> str:
     for attribute, value in SAMPLES[name].items():
         setattr(Kernel, attribute, value)
     result = unittest.TestResult()
-    channels.iopub_channel.least = WAIT_S  # 0.1 s in the suite
+    # 15 s and 0.1 s in the suite
+    channels.shell_channel.least = channels.iopub_channel.least = WAIT_S
     try:
         Kernel(check).run(result)
     finally:
-        channels.iopub_channel.least = 0
+        channels.shell_channel.least = channels.iopub_channel.least = 0
     for kind, found in (
         ("failed", [*result.errors, *result.failures]),
         ("skipped", result.skipped),

@@ -113,6 +113,17 @@ def test_in_another_format_only_the_name_goes(machine: Machine) -> None:
     assert log.read_bytes() == b"\0\0\0\x1a\n\x06stderr\x10\x01\x1a\x0bsaid xx all\0\0\x1a"
 
 
+def test_lines_that_docker_is_late_with_say_nothing_either(machine: Machine) -> None:
+    log = machine.logs / "one-json.log"
+    log.write_text(line("u1"))
+    (machine.folder / "late").write_text(line("DELETE u1"))
+    looks = machine.folder / "looks"
+    comes = f'[ "$(wc -l <{looks})" != 2 ] || cat {machine.folder}/late >>{log}'
+    machine.put("docker", DOCKER.replace("inspect) ", f"inspect) echo >>{looks}; {comes}; "))
+    machine.erase("u1")
+    assert [json.loads(text)["log"].strip() for text in log.read_text().splitlines()] == ["", ""]
+
+
 def test_what_docker_appends_meanwhile_stays(machine: Machine) -> None:
     log = machine.logs / "one-json.log"
     log.write_text(line("u1"))
