@@ -61,7 +61,8 @@ def restore_data(hub: Service) -> Commands:
         f"trap '{start}' EXIT",  # whatever fails
         f"docker container stop --time {hub.stop_timeout} {hub.name} >/dev/null",
         # One whose removal has begun already is refused, and gone soon.
-        f'end=$(( $(date +%s) + 60 )); while sessions=$({sessions}); [ -n "$sessions" ]; do',
+        "end=$(( $(date +%s) + 60 ))",
+        f'while sessions=$({sessions}) || exit 1; [ -n "$sessions" ]; do',
         "  docker rm -f $sessions >/dev/null 2>&1 || {",
         "    [ $(date +%s) -lt $end ] || { docker rm -f $sessions >/dev/null; exit 1; }; sleep 0.2",
         "  }",

@@ -14,12 +14,17 @@ from hubhost.paths import BEFORE, DAEMON_JSON, ETC, STATE
 APT = (
     LOCKED.format("apt")
     + """
+end=$(( $(date +%s) + 600 ))
+exec 3>&1
 apt() {
-    end=$(( $(date +%s) + 600 ))
-    exec 3>&1
     until said=$(apt-get -qy -o DPkg::Lock::Timeout=600 "$@" 2>&1 >&3); do
         printf '%s\\n' "$said" >&2
-        case $said in */lists/lock*|*/archives/lock*) ;; *) return 100 ;; esac
+        case $said in
+        *"(11: "*) ;; # EAGAIN; with another number it is no lock that is held
+        *"("[0-9]*": "*) return 100 ;;
+        */lists/lock*|*/archives/lock*) ;;
+        *) return 100 ;;
+        esac
         [ "$(date +%s)" -lt "$end" ] || return 100
         sleep 2
     done

@@ -89,10 +89,11 @@ async def end(
         log.warning("no route was taken from the proxy: %s", error)
     if serves and keep:
         await keep(user, spawner)
-    await user.stop(server_name)
-    # Not before that: who finds out that it is gone would stop it a second time.
-    if looking := getattr(spawner, "looking", None):
-        looking.cancel()
+    try:
+        await user.stop(server_name)
+    finally:  # not before that: who finds out that it is gone would stop it a second time
+        if looking := getattr(spawner, "looking", None):
+            looking.cancel()
 
 
 class User(UserAPIHandler):  # type: ignore[misc]

@@ -398,7 +398,7 @@ def test_the_hosts_own_updates_are_waited_for(
     """DPkg::Lock::Timeout is for two of apt's four locks."""
     monkeypatch.setattr("hubhost.operations.debian.LOCKED", f"exec 9>{tmp_path}/lock-{{}}\n")
     tries = tmp_path / "tries"
-    held = f"echo 'E: Could not get lock {lock}.' >&2; exit 100"
+    held = f"echo 'E: Could not get lock {lock}. It is held by process 7 (apt-get)' >&2; exit 100"
     programs.add("apt-get", f"echo x >> {tries}; [ $(wc -l < {tries}) -gt 3 ] || {{ {held}; }}")
     programs.add("sleep")
     (command,) = commands(operations.package_lists, {})
@@ -406,13 +406,22 @@ def test_the_hosts_own_updates_are_waited_for(
     assert tries.read_text() == "x\n" * 4
 
 
-def test_another_error_of_apts_is_tried_thrice_and_told(programs: Programs, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        "E: no route",
+        "E: Could not open lock file /var/lib/apt/lists/lock - open (28: No space left on device)",
+    ],
+)
+def test_another_error_of_apts_is_tried_thrice_and_told(
+    programs: Programs, tmp_path: Path, error: str
+) -> None:
     tries = tmp_path / "tries"
-    programs.add("apt-get", f"echo x >> {tries}; echo 'E: no route' >&2; exit 100")
+    programs.add("apt-get", f"echo x >> {tries}; echo '{error}' >&2; exit 100")
     programs.add("sleep")
     (command,) = commands(operations.package_lists, {})
     done = programs.run(text(command))
-    assert (done.returncode, done.stderr) == (100, "E: no route\n" * 3)
+    assert (done.returncode, done.stderr) == (100, f"{error}\n" * 3)
     assert tries.read_text() == "x\n" * 3
 
 
