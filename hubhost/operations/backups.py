@@ -6,10 +6,11 @@ import shlex
 
 from pyinfra.api.operation import operation
 
+from hubhost import facts
 from hubhost.hostfile import SERVICES_GROUP
 from hubhost.operations.base import Commands, script, wait_until
 from hubhost.paths import ARCHIVE, BACKUP_UNIT, RESTORE_WORK, SECRETS, STATE, TLS
-from hubhost.service import DATABASE_NAME, ROLE_LABEL, Service
+from hubhost.service import DATABASE_NAME, Service
 from hubhost.services import HUB_USER
 
 
@@ -55,17 +56,15 @@ def restore_data(hub: Service) -> Commands:
     """Replace the database and the archives by a backup's, and end what they do not know."""
     owner = f"{HUB_USER}:{SERVICES_GROUP}"
     start = f"docker container start {hub.name} >/dev/null"
-    sessions = f"docker ps -aq --filter label={ROLE_LABEL}=session"
     yield script(
         f"cd {RESTORE_WORK}",
         f"trap '{start}' EXIT",  # whatever fails
         f"docker container stop --time {hub.stop_timeout} {hub.name} >/dev/null",
         # One whose removal has begun already is refused, and gone soon.
         "end=$(( $(date +%s) + 60 ))",
-        f'while sessions=$({sessions}) || exit 1; [ -n "$sessions" ]; do',
-        "  docker rm -f $sessions >/dev/null 2>&1 || {",
-        "    [ $(date +%s) -lt $end ] || { docker rm -f $sessions >/dev/null; exit 1; }; sleep 0.2",
-        "  }",
+        f'while sessions=$({facts.SESSIONS} --all) || exit 1; [ -n "$sessions" ]; do',
+        "  docker rm -f $sessions >/dev/null 2>&1 ||",
+        "    { sleep 0.2; [ $(date +%s) -lt $end ] || docker rm -f $sessions >/dev/null; }",
         "done",
         f"docker exec -i {DATABASE_NAME} load < database.dump",
         f"find {ARCHIVE} -mindepth 1 -delete; mkdir -p archive; chown -R {owner} archive",

@@ -228,7 +228,7 @@ def test_an_interrupted_cell_stops_and_the_state_stays(fake: Fake) -> None:
     assert fake._worker is before
 
 
-def test_a_cell_that_is_stopped_before_its_worker_is_ready_does_not_run(tmp_path: Path) -> None:
+def test_a_cell_that_is_stopped_before_its_worker_is_ready_does_not_run() -> None:
     class Slow(Fake):
         def start(self) -> Worker:
             wait = "import time; time.sleep(0.5)"
